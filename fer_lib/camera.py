@@ -1,0 +1,328 @@
+"""A camera, a stream or a file played live: in a window, or written to a video where there is no screen."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fer_lib.errors import InputError
+from fer_lib.images import write_image
+from fer_lib.video import CsvTable, Progress, VideoWriter, video_rows
+
+ESCAPE = chr(27)
+NO_PICTURE = "opens but gives no picture: is another program using it, or is the file damaged?"
+RATE_OVER_S = 1.0  # the frame rate in the picture is the mean over about this long
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing on stderr, not even from C code: OpenCV and FFmpeg tell their troubles there, beside our one line."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+class Camera:
+    """Pictures from a cv2.VideoCapture with their times; a context manager.
+
+    live: a camera or a stream, whose times are the clock's; a file has its own.
+    """
+
+    def __init__(self, capture, name: str, live: bool):
+        self.name, self.live = name, live
+        self._capture = capture
+        rate = capture.get(cv2.CAP_PROP_FPS)
+        self.rate = float(rate) if 1 <= rate <= 1000 else 25.0
+        self._start, self._last_s, self._count = None, -1.0, 0
+
+    def read(self, paced: bool = False) -> tuple[np.ndarray, float] | None:
+        """(image (H, W, 3) uint8 RGB, seconds since the first picture), None at the end.
+
+        paced: a file is played at its own rate; what comes too late to be shown is passed over.
+        """
+        with _quiet():
+            if paced and not self.live and self._start is not None:
+                while self._last_s + 2 / self.rate < time.monotonic() - self._start and self._capture.grab():
+                    self._stamp()
+            ok, bgr = self._capture.read()
+        if not ok or bgr is None:
+            return None
+        now = time.monotonic()
+        self._start = now if self._start is None else self._start
+        if self.live:
+            time_s = max(now - self._start, self._last_s + 0.001)
+            self._last_s = time_s
+        else:
+            time_s = self._stamp()
+            if paced:
+                time.sleep(max(0.0, self._start + time_s - time.monotonic()))
+        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), time_s  # a grey picture too becomes three channels
+
+    def _stamp(self) -> float:
+        """The time of a file's picture just taken; a file without usable times is counted by its rate."""
+        time_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if not time_s > self._last_s:
+            time_s = max(self._count / self.rate, self._last_s + 0.001)
+        self._count += 1
+        self._last_s = time_s
+        return time_s
+
+    def __enter__(self) -> Camera:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with _quiet():
+            self._capture.release()
+
+
+def open_camera(source) -> Camera:
+    """A camera by its number ("0" is the first), a video file or a URL. InputError when it does not open."""
+    text = str(source)
+    if text.isdigit():
+        with _quiet():
+            capture = cv2.VideoCapture(int(text))
+        if not capture.isOpened():
+            raise InputError(f"camera {text} does not open: is it plugged in, free, and allowed? or give a file or URL")
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # where the driver lets us: no backlog of old pictures
+        return Camera(capture, f"camera {text}", live=True)
+    if "://" in text:
+        with _quiet():
+            capture = cv2.VideoCapture(text)
+        if not capture.isOpened():
+            raise InputError(f"{text} does not open: check address, network and password")
+        return Camera(capture, text, live=True)
+    path = Path(text)
+    if not path.exists():
+        raise InputError(f"{text}: no such file; give a camera number (0 is the first), a video file or a URL")
+    if path.is_dir():
+        raise InputError(f"{text}: is a folder; give a camera number (0 is the first), a video file or a URL")
+    with _quiet():
+        capture = cv2.VideoCapture(text, cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise InputError(f"{text}: not a video, or damaged; give a camera number, another video file or a URL")
+    return Camera(capture, path.name, live=False)
+
+
+class Window:
+    """The only place that touches a screen."""
+
+    def __init__(self, title: str = "fer"):
+        self.title = title
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        self._sized = False
+
+    def show(self, image: np.ndarray) -> None:
+        """(H, W, 3) uint8 RGB."""
+        if not self._sized:
+            cv2.resizeWindow(self.title, image.shape[1], image.shape[0])
+            self._sized = True
+        cv2.imshow(self.title, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+    def key(self) -> str:
+        """The key pressed since the last call, "" when none."""
+        code = cv2.waitKey(1)
+        return chr(code & 0xFF) if code >= 0 else ""
+
+    def is_open(self) -> bool:
+        return cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) >= 1
+
+    def close(self) -> None:
+        try:
+            cv2.destroyWindow(self.title)
+            cv2.waitKey(1)  # some desktops remove it only while events are handled
+        except cv2.error:
+            pass  # the user has closed it
+
+
+def why_no_screen() -> str:
+    """Why no window can be opened here; "" when one can."""
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return "there is no screen"
+    # in a process of its own: with a screen that is named but gone, OpenCV's Qt ends the process it runs in
+    probe = [sys.executable, "-c", "import cv2; cv2.namedWindow('fer', cv2.WINDOW_NORMAL); cv2.destroyAllWindows()"]
+    try:
+        done = subprocess.run(probe, capture_output=True, timeout=20, text=True, errors="replace")
+    except subprocess.TimeoutExpired:
+        return "the screen does not answer"
+    if done.returncode == 0:
+        return ""
+    if "not implemented" in done.stderr:
+        return "this OpenCV is the headless one, which has no windows"
+    return "the screen cannot be opened"
+
+
+def show_picture(image: np.ndarray, title: str = "fer", open_window: Callable[[str], Window] | None = None) -> None:
+    """Show (H, W, 3) uint8 RGB until a key is pressed or the window closed; says so where there is no screen."""
+    reason = why_no_screen() if open_window is None else ""
+    if reason:
+        print(f"{title} is not shown: {reason}", file=sys.stderr)
+        return
+    window = (open_window or Window)(title)
+    try:
+        window.show(image)
+        while not window.key() and window.is_open():
+            time.sleep(0.02)
+    finally:
+        window.close()
+
+
+@dataclass
+class CameraSummary:
+    """What a camera run has seen and left."""
+
+    source: str
+    frames: int = 0
+    faces: int = 0
+    seconds: float = 0.0
+    saved: list[Path] = field(default_factory=list)  # pictures, by the s key
+    video: Path | None = None  # only without a window
+    table: Path | None = None
+
+
+def run_camera(
+    source,
+    recognize: Callable,
+    *,
+    out="out",
+    window: bool = True,
+    va: bool = False,
+    draw: Callable | None = None,
+    open_window: Callable[[], Window] | None = None,
+    on_rows: Callable[[list[dict]], None] | None = None,
+    progress: bool = True,
+) -> CameraSummary:
+    """Show what the recogniser sees, live, until q, Esc, the closing of the window or the end of the source; s saves.
+
+    recognize: (H, W, 3) uint8 RGB -> Faces. draw: (image, faces) -> image, default draw_faces. Without a screen, or
+    with window=False, an annotated video and its table go to `out` instead: all frames of a file, a camera's until
+    Ctrl-C (which finishes both and goes on as KeyboardInterrupt). on_rows is called with each frame's rows.
+
+    InputError when the source does not open or gives no picture, or when `out` cannot be written.
+    """
+    if draw is None:
+        from fer_lib.annotate import draw_faces as draw
+    with open_camera(source) as camera:
+        summary = CameraSummary(str(source))
+        begun = time.monotonic()
+        reason = why_no_screen() if window and open_window is None else ""
+        try:
+            if window and not reason:
+                _show(camera, recognize, draw, open_window or Window, Path(out), on_rows, summary)
+            else:
+                _write(camera, recognize, draw, Path(out), va, reason, progress, on_rows, summary)
+        finally:
+            summary.seconds = time.monotonic() - begun
+        if not summary.frames:
+            raise InputError(f"{camera.name} {NO_PICTURE}")
+    return summary
+
+
+def _show(camera: Camera, recognize, draw, open_window, out: Path, on_rows, summary: CameraSummary) -> None:
+    window = open_window()
+    rate, before = 0.0, None
+    try:
+        while (taken := camera.read(paced=True)) is not None:
+            image, time_s = taken
+            faces = recognize(image)
+            if on_rows is not None:
+                on_rows(video_rows(faces, summary.source, summary.frames, time_s))
+            annotated = draw(image, faces)
+            now = time.monotonic()
+            if before is not None and now > before:
+                weight = min(1.0, (now - before) / RATE_OVER_S) if rate else 1.0
+                rate += weight * (1 / (now - before) - rate)
+            before = now
+            summary.frames += 1
+            summary.faces += len(faces)
+            window.show(_with_rate(annotated, rate))
+            key = window.key()
+            if key.lower() == "s":
+                path = _free_name(out, ".png")
+                write_image(path, annotated)
+                summary.saved.append(path)
+                print(f"saved {path}", file=sys.stderr)
+            if key.lower() in ("q", ESCAPE) or not window.is_open():
+                return
+        _say_stopped(camera, summary)
+    finally:
+        window.close()
+
+
+def _write(camera, recognize, draw, out: Path, va: bool, reason: str, progress: bool, on_rows, summary) -> None:
+    from fer_lib.records import columns
+
+    video = _free_name(out, ".mp4", ".csv")
+    table = video.with_suffix(".csv")
+    first = camera.read()
+    if first is None:
+        raise InputError(f"{camera.name} {NO_PICTURE}")
+    height, width = first[0].shape[:2]
+    until = "Ctrl-C stops" if camera.live else "until the file ends"
+    print(f"{reason + ': ' if reason else ''}writing {video} and {table.name}; {until}", file=sys.stderr, flush=True)
+    with ExitStack() as stack:
+        bar = stack.enter_context(Progress(camera.name, None, progress))
+        rows_out = stack.enter_context(CsvTable(table, columns(va, video=True)))
+        writer = stack.enter_context(VideoWriter(video, width, height, rate=camera.rate))
+        taken = first
+        while taken is not None:
+            image, time_s = taken
+            if image.shape[:2] != (height, width):  # a stream that changed its quality
+                image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            faces = recognize(image)
+            writer.write(draw(image, faces), time_s)
+            rows = video_rows(faces, summary.source, summary.frames, time_s)
+            rows_out.write(rows)
+            if on_rows is not None:
+                on_rows(rows)
+            summary.frames += 1
+            summary.faces += len(faces)
+            bar.step()
+            taken = camera.read()
+    summary.video, summary.table = video, table
+    _say_stopped(camera, summary)
+
+
+def _say_stopped(camera: Camera, summary: CameraSummary) -> None:
+    if camera.live and summary.frames:
+        print(f"{camera.name} stopped sending pictures after {summary.frames} frames", file=sys.stderr)
+
+
+def _with_rate(image: np.ndarray, rate: float) -> np.ndarray:
+    """A copy with the frame rate in the lower left corner, white on black so that it is read on any picture."""
+    if not rate:
+        return image
+    out, text = image.copy(), f"{rate:.0f} frames/s"
+    scale = max(0.4, min(out.shape[:2]) / 700)
+    place = (round(10 * scale), out.shape[0] - round(12 * scale))
+    for colour, thickness in (((0, 0, 0), max(3, round(5 * scale))), ((255, 255, 255), max(1, round(1.5 * scale)))):
+        cv2.putText(out, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
+    return out
+
+
+def _free_name(out: Path, *suffixes: str) -> Path:
+    """`out/camera_<now>_fer<suffix>`, with _2, _3 ... until none of the suffixes is taken; the first one's path."""
+    stem, number = f"camera_{datetime.now():%Y%m%d-%H%M%S}_fer", 1
+    name = stem
+    while any((out / (name + suffix)).exists() for suffix in suffixes):
+        number += 1
+        name = f"{stem}_{number}"
+    return out / (name + suffixes[0])

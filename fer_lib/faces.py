@@ -1,0 +1,71 @@
+"""The result type that every stage shares, and the names of the classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+EMOTIONS = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise", "uncertain")
+FER2013_EMOTIONS = ("anger", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # ids 0-6 of the released csv
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """N faces of ONE image; row i of every array is one face.
+
+    A stage that has not run leaves its field None. No face is an ordinary value: arrays with zero rows.
+    """
+
+    xyxy: np.ndarray  # (N, 4) int32 px of the upright image, x2 and y2 exclusive
+    score: np.ndarray  # (N,) float32, the detector's own confidence
+    emotion: np.ndarray | None = None  # (N, C) float32, rows sum to 1
+    va: np.ndarray | None = None  # (N, 2) float32, valence and arousal in [-1, 1]
+    track_id: np.ndarray | None = None  # (N,) int32, the same person keeps it from frame to frame
+    labels: tuple[str, ...] = ()  # names of the C columns
+
+    def __post_init__(self):
+        rows = len(self.xyxy)
+        if self.xyxy.shape != (rows, 4):
+            raise ValueError(f"xyxy must be (N, 4), got {self.xyxy.shape}")
+        for name in ("score", "emotion", "va", "track_id"):
+            array = getattr(self, name)
+            if array is not None and len(array) != rows:
+                raise ValueError(f"{name} has {len(array)} rows for {rows} boxes")
+        if self.emotion is not None and self.emotion.shape[1] != len(self.labels):
+            raise ValueError(f"{self.emotion.shape[1]} emotion columns but {len(self.labels)} labels")
+
+    @classmethod
+    def empty(cls) -> Faces:
+        return cls(np.zeros((0, 4), np.int32), np.zeros(0, np.float32))
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+    def __getitem__(self, rows) -> Faces:
+        """The faces that an index array, slice or mask selects, all fields together."""
+
+        def pick(array):
+            return None if array is None else array[rows]
+
+        return replace(
+            self,
+            xyxy=self.xyxy[rows],
+            score=self.score[rows],
+            emotion=pick(self.emotion),
+            va=pick(self.va),
+            track_id=pick(self.track_id),
+        )
+
+    def top(self) -> tuple[list[str], np.ndarray]:
+        """(names, confidences (N,) float32) of each face's most probable emotion."""
+        if self.emotion is None:
+            raise ValueError("these faces carry no emotions: run a Recognizer, not only a detector")
+        best = self.emotion.argmax(axis=1)
+        return [self.labels[i] for i in best], self.emotion[np.arange(len(self)), best]
+
+    def records(self, source: str = "", frame: int = 0, time_s: float = 0.0) -> list[dict]:
+        """One dict per face with the table's columns; see fer_lib.records for the columns and for empty frames."""
+        from fer_lib.records import face_records
+
+        return face_records(self, source, frame, time_s)

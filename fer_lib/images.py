@@ -1,0 +1,74 @@
+"""Pictures in and out: any common file to an upright RGB array, and back."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from fer_lib.errors import InputError
+from fer_lib.files import replacing
+
+SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .bmp .tif .tiff .gif .ppm .pgm .pbm .avif .jp2".split())
+Image.MAX_IMAGE_PIXELS = (
+    200_000_000  # Pillow refuses above twice that: 1.2 GB as RGB, more likely an attack than a photo
+)
+JPEG_QUALITY = 95
+
+
+class UnreadableImage(InputError):
+    """A file that is not a complete picture."""
+
+
+def read_image(path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, turned upright by its EXIF tag; the first frame of an animation.
+
+    Grey, palette, CMYK, 16-bit and transparent pictures (over white) are converted. UnreadableImage when the file is
+    missing, empty, cut off or no picture.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UnreadableImage(f"{path}: no such file")
+    if path.is_file() and path.stat().st_size == 0:
+        raise UnreadableImage(f"{path}: the file is empty (0 bytes); copy it again from its source")
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # it warns of what is merely odd
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except MemoryError:
+        raise UnreadableImage(f"{path}: not enough memory to decode it; shrink it first") from None
+    except Exception as error:  # Pillow's decoders raise a dozen types on damaged data
+        reason = "not a picture" if type(error).__name__ == "UnidentifiedImageError" else str(error).splitlines()[0]
+        raise UnreadableImage(f"{path}: cannot be read as a picture ({reason}); open and save it again") from None
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith(("I", "F")):  # more than 8 bits of grey
+        values = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if values.max(initial=0) > 255 else 255.0
+        grey = np.clip(values * (255.0 / top), 0, 255).round().astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if "A" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+def write_image(path, image: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB in the format of the suffix; complete or not at all. InputError when it cannot be."""
+    with replacing(path) as temporary:
+        options = {"quality": JPEG_QUALITY} if temporary.suffix.lower() in (".jpg", ".jpeg") else {}
+        Image.fromarray(image).save(temporary, **options)
+
+
+def find_images(folder) -> list[Path]:
+    """The picture files directly in a folder, by name. InputError when there are none."""
+    folder = Path(folder)
+    found = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix.lower() in SUFFIXES and p.name[0] != ".")
+    if not found:
+        raise InputError(
+            f"{folder}: no pictures in this folder; give a folder with {', '.join(sorted(SUFFIXES)[:6])} ..."
+        )
+    return found

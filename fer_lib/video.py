@@ -1,0 +1,689 @@
+"""Videos in and out: upright RGB frames at the file's own times, and back to H.264 with the sound."""
+
+from __future__ import annotations
+
+import csv
+import heapq
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from fer_lib.errors import InputError
+from fer_lib.files import replacing
+
+# PyAV is imported where a file is opened: 0.15 s that a script working on photos need not pay.
+
+SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .flv .wmv .3gp .ogv".split())
+WRITABLE = (".mp4", ".m4v", ".mov", ".mkv")
+CRF = 20  # x264's constant quality: no difference is seen beside the source, at a third of the size of 14
+NUDGE_S = 0.001  # what a stamp that does not increase is moved on by
+TEXT_FORMATS = frozenset("tty bin xbin adf idf".split())  # FFmpeg would play a text file as text art
+SOUND_COPIED = frozenset("aac mp3 mp2 ac3 eac3 opus flac alac".split())  # what mp4 and its players take as it is
+PROGRESS_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture of a video."""
+
+    index: int  # from 0
+    time_s: float  # the file's own stamp; strictly increasing
+    image: np.ndarray  # (H, W, 3) uint8 RGB, contiguous, upright
+    duration_s: float | None  # None when the file does not say
+
+
+class VideoReader:
+    """The frames of a video file in presentation order, each turned upright; a context manager.
+
+    with VideoReader(path) as video:
+        for frame in video: ...
+
+    `width height` are those of the upright picture, `rate` is in frames/s, `frames` counts the packets in the file (the
+    frames, but for damage), `duration_s` runs from the first frame's start to the last one's end.
+
+    Times are the file's own, so a video may start at 0.1 s; only MPEG transport and programme streams, whose clock
+    starts anywhere, are moved to start at 0. A picture of another size in the middle is scaled to the first one's size.
+
+    A packet that cannot be decoded is left out and counted in `skipped`. InputError when the file is missing, empty, no
+    video, yields no frame, or is cut off: its own headers promise more bytes, frames or seconds than there are. All
+    but a file whose tail is there and cannot be decoded is found on opening, before hours of work.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.skipped = 0
+        _check_file(self.path)
+        scan = _scan(self.path)
+        self.frames, self.duration_s, self._start_s = scan.frames, scan.end_s - scan.start_s, scan.start_s
+        self.rate, self.time_base, self.pixel_aspect = scan.rate, scan.time_base, scan.pixel_aspect
+        self.offset_s = scan.offset_s  # subtracted from the stamps
+        self._no_presentation_stamps = scan.format == "avi"
+        self._container = _open(self.path)
+        self._stream = _video_stream(self._container, self.path)
+        self._stream.thread_type = "AUTO"
+        self._reformatter = None
+        self._decoded = self._decode()
+        self._first = next(self._decoded, None)
+        if self._first is None:
+            self.close()
+            raise InputError(f"{self.path}: no frame of it can be decoded; convert it to H.264 mp4 and try again")
+        self.height, self.width = self._first.image.shape[:2]
+        if _turned(self._first_matrix):
+            self.pixel_aspect = 1 / self.pixel_aspect
+
+    @property
+    def damaged(self) -> bool:
+        """Whether packets had to be left out so far."""
+        return self.skipped > 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        last = self._first
+        if last is None:
+            raise ValueError("a VideoReader is read once; open the file again")
+        self._first = None
+        yield last
+        for frame in self._decoded:
+            last = frame
+            yield frame
+        read_s = last.time_s + (last.duration_s or 1 / self.rate) - self._start_s
+        if self.duration_s - read_s > _tolerance(self.duration_s):
+            raise InputError(f"{self.path}: only {read_s:.1f} of {self.duration_s:.1f} s can be decoded; copy it again")
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._decoded = iter(())
+        self._container.close()
+
+    def _decode(self) -> Iterator[Frame]:
+        import av
+
+        index, last, shift = 0, None, 0.0
+        stamps: list[float] = []  # decoding stamps of packets not yet seen as frames; only where there are no others
+        for packet in _packets(self._container, self._stream, self._count_skipped):
+            if not packet.size and packet.dts is not None:
+                continue  # "the last picture again" in an AVI; the decoder would take it for the end
+            if packet.dts is not None:
+                heapq.heappush(stamps, float(packet.dts * packet.time_base))
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                self.skipped += 1 if packet.size else 0
+                if packet.dts is not None:
+                    stamps.remove(float(packet.dts * packet.time_base))
+                    heapq.heapify(stamps)
+                continue
+            for frame in frames:
+                # decoders answer in presentation order, so the smallest waiting stamp is this frame's
+                smallest = heapq.heappop(stamps) if stamps else None
+                stamp = smallest if self._no_presentation_stamps else frame.time
+                at = None if stamp is None else stamp - self.offset_s + shift
+                if last is None:
+                    at = self._start_s if at is None else at
+                elif at is None:
+                    at = last + 1 / self.rate
+                elif at < last - 0.5:  # the clock starts again, as in files put end to end
+                    shift += last + 1 / self.rate - at
+                    at = last + 1 / self.rate
+                elif at <= last:
+                    at = last + NUDGE_S
+                last = at
+                duration = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else None
+                yield Frame(index, at, self._upright(frame), duration)
+                index += 1
+
+    def _count_skipped(self) -> None:
+        self.skipped += 1
+
+    def _upright(self, frame) -> np.ndarray:
+        from av.video.reformatter import VideoReformatter
+
+        if self._reformatter is None:  # kept, since making one costs more than using it
+            self._reformatter = VideoReformatter()
+            self._size = frame.width, frame.height
+            self._first_matrix = _display_matrix(frame)
+        width, height = self._size
+        image = self._reformatter.reformat(frame, width=width, height=height, format="rgb24").to_ndarray()
+        return np.ascontiguousarray(_apply_matrix(image, self._first_matrix))
+
+
+@dataclass
+class _Scan:
+    """What a walk over all packets, without decoding them, tells about a file."""
+
+    format: str
+    frames: int
+    start_s: float
+    end_s: float
+    offset_s: float
+    rate: float
+    time_base: Fraction
+    pixel_aspect: Fraction
+
+
+def _scan(path: Path) -> _Scan:
+    """Microseconds a packet, and it gives the exact number of frames; InputError when the file is cut off."""
+    import av
+
+    reason = _missing_bytes(path)
+    if reason:
+        raise InputError(f"{path}: the video is cut off ({reason}); copy or download it again")
+    with _open(path) as container:
+        stream = _video_stream(container, path)
+        offset = (container.start_time or 0) / av.time_base if _clock_starts_anywhere(container) else 0.0
+        indexed = len(stream.index_entries)
+        frames = packets = step = 0
+        start = end = end_of_all = position = 0.0
+        corrupt = False
+        for packet in _packets(container, None):
+            corrupt, position = packet.is_corrupt, (packet.pos or 0) + packet.size
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            packet_end = 0.0
+            if stamp is not None:
+                packet_end = float((stamp + (packet.duration or 0)) * packet.time_base) - offset
+                end_of_all = max(end_of_all, packet_end)
+            if packet.stream_index != stream.index:
+                continue
+            packets += 1
+            if packet.is_discard:
+                continue
+            if stamp is not None:
+                begin = float(stamp * packet.time_base) - offset
+                start = begin if frames == 0 else min(start, begin)
+                end, step = max(end, packet_end), step or packet.duration or 0
+            frames += 1
+        if not frames:
+            raise InputError(f"{path}: the video has no frames; copy it again from its source")
+        rate = stream.average_rate or stream.guessed_rate
+        rate = float(rate) if rate and 0 < rate <= 1000 else 25.0
+        end = max(end, start + (frames / rate if end <= start else 0))
+        promised = container.duration / av.time_base if container.duration else 0.0
+        promised += 0.0 if offset or container.format.name.startswith("matroska") else max(0.0, start)
+        lacking = promised - max(end_of_all, end)
+        cut_index = packets < indexed
+        if (corrupt and position >= container.size) or cut_index or lacking > _tolerance(promised):
+            raise InputError(f"{path}: the video is cut off after {end:.1f} s; copy or download it again")
+        name, base = container.format.name, stream.time_base or Fraction(1, 90000)
+        return _Scan(name, frames, start, end, offset, rate, base, stream.sample_aspect_ratio or Fraction(1))
+
+
+def _tolerance(seconds: float) -> float:
+    """How much of a duration may be missing: headers are rounded, and a last picture may stand for long."""
+    return max(1.0, 0.05 * seconds)
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give a video file")
+    if not path.is_file():
+        raise InputError(f"{path}: not a file; give a video file")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty (0 bytes); copy it again from its source")
+
+
+def _open(path: Path):
+    import av
+
+    try:
+        return av.open(f"file:{path}", metadata_errors="ignore")  # file: or a colon in a name would be a protocol
+    except PermissionError:
+        raise InputError(f"{path}: no permission to read it") from None
+    except (av.FFmpegError, OSError, ValueError):
+        raise InputError(f"{path}: not a video, or damaged beyond reading; give an mp4, mkv, avi or the like") from None
+
+
+def _video_stream(container, path: Path):
+    """The first moving picture. A cover, attached to a sound file, is none."""
+    import av
+
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic and container.format.name not in TEXT_FORMATS:
+            if stream.codec_context is None:  # the headers that name the codec are gone
+                break
+            return stream
+    if container.streams.audio and not container.streams.video:
+        raise InputError(f"{path}: has sound but no picture; give a video file")
+    raise InputError(f"{path}: holds no video that can be decoded; give an mp4, mkv, avi or the like")
+
+
+def _packets(container, stream, on_error: Callable[[], None] = lambda: None) -> Iterator:
+    """The packets of a stream (None: of all), going on after a damaged place.
+
+    The last packet of a single stream is the empty one that empties its decoder.
+    """
+    import av
+
+    errors = 0
+    while errors < 50:  # in a row: then there is nothing left to find
+        try:
+            for packet in container.demux(*([stream] if stream else [])):
+                if packet.size or stream:
+                    yield packet
+                    errors = 0 if packet.size else errors
+            return
+        except av.error.EOFError:
+            return
+        except av.FFmpegError:
+            errors += 1
+            on_error()
+
+
+def _clock_starts_anywhere(container) -> bool:
+    import av
+
+    return bool(container.format.flags & av.format.Flags.ts_discont.value)
+
+
+def _missing_bytes(path: Path) -> str:
+    """Why the container's own top-level sizes say that bytes are missing at the end; "" when they do not.
+
+    ISO media (mp4, mov), RIFF (avi) and EBML (mkv, webm) all are elements with a size in front. Recordings without a
+    known size (live streams) promise nothing.
+    """
+    total = path.stat().st_size
+    seen = set()
+    with open(path, "rb") as file:
+        position = 0
+        while position + 8 <= total:
+            file.seek(position)
+            head = file.read(16)
+            kind = head[4:8]
+            if head[:4] == b"RIFF":
+                end = position + 8 + int.from_bytes(head[4:8], "little")
+            elif head[:4] in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):  # EBML header, Segment
+                length = 9 - head[4].bit_length()
+                size = int.from_bytes(head[4 : 4 + length], "big") & ((1 << 7 * length) - 1)
+                if length > 8 or size == (1 << 7 * length) - 1:  # unknown
+                    break
+                end = position + 4 + length + size
+            elif kind in ISO_BOXES:
+                size = int.from_bytes(head[:4], "big")
+                size = int.from_bytes(head[8:16], "big") if size == 1 else size or total - position
+                if size < 8:
+                    break
+                seen.add(kind)
+                end = position + size
+            else:
+                break
+            if end > total:
+                return f"it has {total:,} of {end:,} bytes"
+            position = end
+    return "its index is missing" if b"mdat" in seen and not seen & {b"moov", b"moof"} else ""
+
+
+ISO_BOXES = frozenset(b"ftyp moov mdat free skip wide uuid moof mfra sidx styp meta pnot udta".split())
+
+
+def _display_matrix(frame) -> tuple[int, int, int, int]:
+    """(a, b, c, d), signs only, of the turn that the file asks for: x' = a x + c y, y' = b x + d y, y points down."""
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            values = np.frombuffer(bytes(data), np.int32)
+            a, b, c, d = (int(values[i]) for i in (0, 1, 3, 4))
+            if abs(a) >= abs(b):  # a quarter turn is the finest that is applied
+                return (1 if a >= 0 else -1), 0, 0, (1 if d >= 0 else -1)
+            return 0, (1 if b >= 0 else -1), (1 if c >= 0 else -1), 0
+    return 1, 0, 0, 1
+
+
+def _turned(matrix) -> bool:
+    return matrix[0] == 0
+
+
+def _apply_matrix(image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    a, b, c, d = matrix
+    if a == 0:
+        image, a, d = image.transpose(1, 0, 2), c, b  # x' runs along y, y' along x
+    return image[::d, ::a]
+
+
+class VideoWriter:
+    """Writes (H, W, 3) uint8 RGB frames at their times as H.264; a context manager.
+
+    The file appears under its name only when the block ends well, or by KeyboardInterrupt: then what was written so far
+    is finished so that it plays. Any other exception leaves nothing.
+
+    mp4 with its index in front, so that it plays while it loads; yuv420p, which plays everywhere. H.264 cannot hold an
+    odd width or height in that format, so those are written as yuv444p: no column is lost or added, but Firefox, Safari
+    and QuickTime do not play it (VLC, mpv, Chrome, OpenCV do).
+
+    rate: frames/s, a hint for the encoder; the times decide. time_base: the source's, so that its stamps survive
+    exactly. sound_from: a file whose sound is copied as it is, unless mp4 cannot hold it (`sound` tells).
+    reproducible: the same frames give the same bytes, slower. InputError when the place cannot be written or the disk
+    is full.
+    """
+
+    def __init__(
+        self,
+        path,
+        width: int,
+        height: int,
+        *,
+        rate: float = 25.0,
+        time_base: Fraction | None = None,
+        pixel_aspect: Fraction | None = None,
+        sound_from=None,
+        sound_offset_s: float = 0.0,
+        reproducible: bool = False,
+    ):
+        self.path = Path(path)
+        if self.path.suffix.lower() not in WRITABLE:
+            raise InputError(f"{self.path}: a video is written as {', '.join(WRITABLE)}; choose one of these")
+        self.width, self.height, self.rate = width, height, min(max(rate, 1.0), 1000.0)
+        self.frames, self.sound, self.reproducible = 0, "none", reproducible
+        self._time_base = _fine(time_base)
+        self._pixel_aspect = pixel_aspect
+        self._sound_from, self._sound_offset_s = sound_from, sound_offset_s
+        self._container, self._track, self._last_pts = None, None, None
+
+    def __enter__(self) -> VideoWriter:
+        import av
+        from av.video.reformatter import VideoReformatter
+
+        self._reformatter = VideoReformatter()
+        self._replacing = replacing(self.path)
+        temporary = self._replacing.__enter__()
+        try:
+            options = {"movflags": "faststart"} if self.path.suffix.lower() != ".mkv" else {}
+            self._container = av.open(f"file:{temporary}", "w", options=options)
+            rate = Fraction(self.rate).limit_denominator(1001)
+            encoder = {"crf": str(CRF), "preset": "fast"}
+            if self.reproducible:
+                encoder |= {"threads": "1", "mbtree": "0"}  # mbtree's SIMD code reads past odd numbers of blocks
+            stream = self._container.add_stream("libx264", rate=rate, options=encoder)
+            stream.width, stream.height = self.width, self.height
+            stream.pix_fmt = "yuv420p" if self.width % 2 == self.height % 2 == 0 else "yuv444p"
+            context = stream.codec_context
+            context.time_base = self._time_base
+            # BT.601, limited range, and marked as such: the one matrix that OpenCV, which reads no mark, assumes too
+            context.colorspace, context.color_primaries, context.color_trc, context.color_range = 6, 1, 1, 1
+            if self._pixel_aspect:
+                context.sample_aspect_ratio = self._pixel_aspect
+            self._stream = stream
+            if self._sound_from is not None:
+                self._track = _SoundTrack(self._sound_from, self._container, self._sound_offset_s)
+                self.sound = self._track.state
+        except BaseException as error:
+            self._discard(error)
+            self._raise_clearly(error)
+        return self
+
+    def write(self, image: np.ndarray, time_s: float, duration_s: float | None = None) -> None:
+        """Add a picture; times must increase (one that does not is moved on by a tick)."""
+        import av
+
+        if image.shape != (self.height, self.width, 3) or image.dtype != np.uint8:
+            raise ValueError(f"frames must be ({self.height}, {self.width}, 3) uint8, got {image.shape} {image.dtype}")
+        try:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image))
+            frame = self._reformatter.reformat(
+                frame, format=self._stream.pix_fmt, dst_colorspace="ITU601", dst_color_range="MPEG"
+            )
+            pts = round(time_s / self._time_base)
+            if self._last_pts is not None:
+                pts = max(pts, self._last_pts + 1)
+            frame.pts, frame.time_base = pts, self._time_base
+            frame.duration = round((duration_s or 1 / self.rate) / self._time_base)
+            self._container.mux(self._stream.encode(frame))
+            if self._track:
+                self._track.copy_until(time_s)
+        except (av.FFmpegError, OSError) as error:
+            self._raise_clearly(error)
+        self._last_pts = pts
+        self.frames += 1
+
+    def __exit__(self, kind, error, trace) -> None:
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        if (kind is not None and not interrupted) or (interrupted and not self.frames):
+            self._discard(error)
+            return
+        try:
+            if not self.frames:
+                raise InputError(f"{self.path}: no frame to write")
+            self._container.mux(self._stream.encode(None))
+            if self._track and not interrupted:
+                self._track.copy_until(None)
+            if self._track:
+                self._track.close()
+            self._container.close()
+        except BaseException as failure:
+            self._discard(failure)
+            self._raise_clearly(failure)
+        self._replacing.__exit__(None, None, None)
+
+    def _discard(self, error: BaseException) -> None:
+        with suppress(Exception):
+            if self._track:
+                self._track.close()
+        with suppress(Exception):
+            if self._container:
+                self._container.close()
+        with suppress(BaseException):  # it raises `error` again, which is on its way already
+            self._replacing.__exit__(type(error), error, error.__traceback__)
+
+    def _raise_clearly(self, error: BaseException) -> None:
+        """The error again, FFmpeg's and the file system's as one clear line."""
+        import av
+
+        if isinstance(error, (av.FFmpegError, OSError)):
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"cannot write {self.path}: {reason}; free some space or choose another place") from None
+        raise error
+
+
+def _fine(time_base: Fraction | None) -> Fraction:
+    """A time base that holds the source's stamps exactly and is fine enough for one moved by NUDGE_S."""
+    if time_base is None or time_base < Fraction(1, 1_000_000):
+        return Fraction(1, 90_000)
+    while time_base > Fraction(1, 10_000):
+        time_base /= 2
+    return time_base
+
+
+class _SoundTrack:
+    """The sound packets of a file, put into another as they are, in step with its picture."""
+
+    def __init__(self, path, output, offset_s: float):
+        self._input = _open(Path(path))
+        self._output, self._offset_s = output, offset_s
+        streams = self._input.streams.audio
+        copied = [s for s in streams if s.codec_context is not None and s.codec_context.name in SOUND_COPIED]
+        left_out = sorted({s.codec_context.name if s.codec_context else "unknown" for s in streams if s not in copied})
+        self.state = "copied" if copied else "none"
+        if left_out:
+            self.state = f"{'partly ' if copied else ''}left out ({', '.join(left_out)})"
+        self._targets = {s.index: output.add_stream_from_template(s) for s in copied}
+        self._packets = _packets(self._input, tuple(copied)) if copied else iter(())
+        self._waiting = None
+
+    def copy_until(self, time_s: float | None) -> None:
+        """Write the packets up to a time; None: all that are left."""
+        while True:
+            packet = self._waiting or next(self._packets, None)
+            self._waiting = None
+            if packet is None:
+                return
+            if packet.dts is None:
+                continue
+            if time_s is not None and float(packet.dts * packet.time_base) - self._offset_s > time_s:
+                self._waiting = packet
+                return
+            shift = round(self._offset_s / packet.time_base)
+            packet.dts -= shift
+            packet.pts = None if packet.pts is None else packet.pts - shift
+            packet.stream = self._targets[packet.stream_index]
+            self._output.mux(packet)
+
+    def close(self) -> None:
+        self._input.close()
+
+
+class CsvTable:
+    """Rows written to a CSV as they come; under its name when the block ends well or by KeyboardInterrupt."""
+
+    def __init__(self, path, columns: tuple[str, ...]):
+        self.path, self.columns = Path(path), columns
+
+    def __enter__(self) -> CsvTable:
+        self._replacing = replacing(self.path)
+        self._file = open(self._replacing.__enter__(), "w", newline="", encoding="utf-8")
+        self._writer = csv.DictWriter(self._file, self.columns, restval="")
+        self._writer.writeheader()
+        return self
+
+    def write(self, rows: list[dict]) -> None:
+        self._writer.writerows(rows)
+
+    def __exit__(self, kind, error, trace) -> None:
+        keep = kind is None or issubclass(kind, KeyboardInterrupt)
+        try:
+            self._file.close()
+        except OSError as failure:
+            kind, error, keep = type(failure), failure, False
+        if keep:
+            self._replacing.__exit__(None, None, None)
+        else:
+            self._replacing.__exit__(kind, error, trace)
+
+
+class Progress:
+    """How far a long work is, on stderr: a bar on a terminal, elsewhere a plain line every ten seconds."""
+
+    def __init__(self, name: str, total: int | None, shown: bool = True):
+        self._name, self._total, self._shown = name, total, shown
+        self._count, self._bar = 0, None
+        self._start = self._said = time.monotonic()
+        if shown and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc=name, unit="frame", file=sys.stderr, dynamic_ncols=True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def step(self) -> None:
+        self._count += 1
+        if self._bar is not None:
+            self._bar.update()
+            return
+        now = time.monotonic()
+        if self._shown and now - self._said >= PROGRESS_EVERY_S:
+            self._said = now
+            speed = self._count / (now - self._start)
+            line = f"{self._name}: {self._count} frames, {speed:.1f} frames/s"
+            if self._total:
+                left = max(0, self._total - self._count) / speed
+                line = f"{self._name}: {self._count} of {self._total} frames, {speed:.1f} frames/s, {left:.0f} s left"
+            print(line, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class VideoSummary:
+    """What was done with one video."""
+
+    source: str
+    video: Path  # the annotated one
+    table: Path | None
+    frames: int  # read, recognised and written
+    faces: int  # rows with a face
+    skipped: int  # damaged packets left out
+    seconds: float  # of work
+    duration_s: float  # of the video
+    sound: str  # "copied", "none" or "left out (codec)"
+
+
+def video_rows(faces, source: str, frame: int, time_s: float) -> list[dict]:
+    """The table rows of one frame of a video, all measured; one empty row when there is no face."""
+    from fer_lib.records import empty_record, face_records
+
+    rows = face_records(faces, source, frame, time_s) or [empty_record(source, frame, time_s)]
+    return [row | {"measured": 1} for row in rows]
+
+
+def annotate_video(
+    path,
+    recognize: Callable,
+    out_path,
+    *,
+    table_path=None,
+    va: bool = False,
+    draw: Callable | None = None,
+    source: str | None = None,
+    on_rows: Callable[[list[dict]], None] | None = None,
+    progress: bool = True,
+) -> VideoSummary:
+    """Recognise, draw and write every frame of a video, and its rows as they come.
+
+    recognize: (H, W, 3) uint8 RGB -> Faces. draw: (image, faces) -> image, default draw_faces. table_path: a CSV, with
+    valence and arousal columns when va. on_rows is called once a frame with that frame's rows. source names the video
+    in the rows, default the path as given.
+
+    Damaged packets in the middle are left out and counted in the summary, for the caller to warn of: the video counts
+    as done. One whose end is missing is refused. Nothing but one frame is held in memory. KeyboardInterrupt finishes
+    video and table so far, then goes on. InputError when the video cannot be used or the output cannot be written: then
+    nothing stands under the final names.
+    """
+    if draw is None:
+        from fer_lib.annotate import draw_faces as draw
+    from fer_lib.records import columns
+
+    source = str(path) if source is None else source
+    begun, face_count = time.monotonic(), 0
+    with ExitStack() as stack:
+        video = stack.enter_context(VideoReader(path))
+        for target in (out_path, table_path):
+            if target is not None and Path(target).resolve() == video.path.resolve():
+                raise InputError(f"{target}: the output would overwrite the input; choose another folder or name")
+        bar = stack.enter_context(Progress(video.path.name, video.frames, progress))
+        # the table first, so that the video, which fails more easily, is closed before it
+        table = stack.enter_context(CsvTable(table_path, columns(va, video=True))) if table_path is not None else None
+        writer = stack.enter_context(
+            VideoWriter(
+                out_path,
+                video.width,
+                video.height,
+                rate=video.rate,
+                time_base=video.time_base,
+                pixel_aspect=video.pixel_aspect,
+                sound_from=path,
+                sound_offset_s=video.offset_s,
+            )
+        )
+        for frame in video:
+            faces = recognize(frame.image)
+            writer.write(draw(frame.image, faces), frame.time_s, frame.duration_s)
+            rows = video_rows(faces, source, frame.index, frame.time_s)
+            if table is not None:
+                table.write(rows)
+            if on_rows is not None:
+                on_rows(rows)
+            face_count += len(faces)
+            bar.step()
+    seconds, table_path = time.monotonic() - begun, None if table_path is None else Path(table_path)
+    return VideoSummary(
+        source=source,
+        video=Path(out_path),
+        table=table_path,
+        frames=writer.frames,
+        faces=face_count,
+        skipped=video.skipped,
+        seconds=seconds,
+        duration_s=video.duration_s,
+        sound=writer.sound,
+    )

@@ -1,0 +1,134 @@
+"""Model folders: `weights/<name>/` holds the Keras model, for the default one also its fast form, and card.json."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tempfile
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from fer_lib.errors import InputError
+from fer_lib.files import replacing
+
+ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS = ROOT / "weights"
+DEFAULT_MODEL = "facenet"
+KERAS_FILE = "model.keras"
+FAST_FILES = ("model.xml", "model.bin")  # OpenVINO's intermediate representation
+LFS_HEADER = b"version https://git-lfs.github.com/spec"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model is, where it comes from, how good it is and what it must not be used for."""
+
+    name: str
+    task: str
+    labels: tuple[str, ...]  # names of the shown head's outputs, in order
+    heads: dict[str, list[str]]  # every output and its names; the first is the one shown
+    input_size: int  # pixels of the square crop
+    crop_margin: dict[str, float]  # by detector: share of the box's side added on each side
+    alignment: str
+    preprocessing: str
+    data: str
+    data_terms: str
+    label_source: str
+    notebook: str
+    commit: str
+    seed: int
+    versions: dict[str, str]
+    sha256: dict[str, str]  # by file name
+    scores: dict[str, dict]  # each with value, n, interval and command
+    limits: list[str]
+    not_for: list[str]
+    folder: Path = field(default=WEIGHTS, compare=False)
+
+    def write(self, folder) -> None:
+        """Write card.json, with the SHA-256 of the model files that lie in the folder now."""
+        folder = Path(folder)
+        values = asdict(self)
+        values.pop("folder")
+        files = [folder / name for name in (KERAS_FILE, *FAST_FILES)]
+        values["sha256"] = {file.name: sha256(file) for file in files if file.exists()}
+        with replacing(folder / "card.json") as temporary:
+            temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def sha256(path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_names(root=WEIGHTS) -> list[str]:
+    return sorted(path.parent.name for path in Path(root).glob("*/card.json"))
+
+
+def load_card(name: str = DEFAULT_MODEL, root=WEIGHTS) -> Card:
+    """The card of a shipped model by name, or of a model folder by path. InputError when there is none or it is bad."""
+    folder = Path(root) / name if name in model_names(root) else Path(name)
+    path = folder / "card.json"
+    if not path.is_file():
+        raise InputError(f"unknown model {name!r}; there are {', '.join(model_names(root)) or 'none'}")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["labels"] = tuple(values["labels"])
+        card = Card(**values, folder=folder)
+        if not (isinstance(card.input_size, int) and card.input_size > 0 and card.labels):
+            raise ValueError("input_size or labels")
+        if any(not isinstance(value, dict) for value in (card.heads, card.crop_margin, card.sha256, card.scores)):
+            raise ValueError("heads, crop_margin, sha256 or scores")
+        if not card.heads or list(card.labels) != list(next(iter(card.heads.values()))):
+            raise ValueError("labels are not those of the first head")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].replace("Card.__init__() ", "")
+        raise InputError(f"{path} is damaged ({reason}); restore it with: git checkout -- {folder}") from None
+    return card
+
+
+def checked_file(card: Card, name: str) -> Path:
+    """The path of a model file after its SHA-256 was compared with the card. InputError when it differs."""
+    path = card.folder / name
+    cure = f"restore it with: git checkout -- {card.folder}"
+    if name not in card.sha256:
+        raise InputError(f"{path} is not listed in the card of {card.name}; {cure}")
+    if not path.is_file():
+        raise InputError(f"{path} is missing; {cure}")
+    with open(path, "rb") as file:
+        if file.read(len(LFS_HEADER)) == LFS_HEADER:
+            raise InputError(f"{path} is a Git LFS pointer, not the weights; fetch them with: git lfs pull")
+    if sha256(path) != card.sha256[name]:
+        raise InputError(f"{path} is truncated or altered (its SHA-256 is not the card's); {cure}")
+    return path
+
+
+def save_keras(model, path) -> None:
+    """Save a Keras model as .keras with its weights as float16: half the size, read back as float32 by load_model."""
+    import h5py
+
+    with tempfile.TemporaryDirectory() as temporary:
+        full, weights = Path(temporary) / "full.keras", Path(temporary) / "weights.h5"
+        model.save(full)
+        with replacing(path) as half, zipfile.ZipFile(full) as source, zipfile.ZipFile(half, "w") as target:
+            for name in source.namelist():
+                if name != "model.weights.h5":
+                    target.writestr(name, source.read(name))
+            with h5py.File(io.BytesIO(source.read("model.weights.h5"))) as old, h5py.File(weights, "w") as new:
+                _copy_as_half(old, new)
+            target.write(weights, "model.weights.h5")
+
+
+def _copy_as_half(old, new) -> None:
+    """Copy an HDF5 group with its attributes; float32 arrays become float16."""
+    import h5py
+
+    new.attrs.update(old.attrs)
+    for name, item in old.items():
+        if isinstance(item, h5py.Group):
+            _copy_as_half(item, new.create_group(name))
+        else:
+            values = item[()]
+            new[name] = values.astype("float16") if item.dtype == "float32" else values
+            new[name].attrs.update(item.attrs)
