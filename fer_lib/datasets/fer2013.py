@@ -1,0 +1,206 @@
+"""FER2013 (Goodfellow et al. 2013) and its FER+ votes (Barsoum et al. 2016), read from the files people download.
+
+Pictures are grey, 48x48, in the official order; FER+ rows are matched by that order, since their names are not row
+numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fer_lib.detect import resize
+from fer_lib.errors import InputError
+from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
+from fer_lib.images import read_image
+
+USAGES = ("Training", "PublicTest", "PrivateTest")
+SIDE = 48
+# FER+ column -> our name; NF (not a face) is a vote but not a class
+FERPLUS_COLUMNS = {
+    "neutral": "neutral",
+    "happiness": "happy",
+    "surprise": "surprise",
+    "sadness": "sad",
+    "anger": "anger",
+    "disgust": "disgust",
+    "fear": "fear",
+    "contempt": "contempt",
+    "unknown": "uncertain",
+    "NF": "NF",
+}
+VOTE_NAMES = (*EMOTIONS, "NF")
+
+
+@dataclass(frozen=True, eq=False)
+class Fer2013:
+    """Rows of FER2013; every array has N rows in file order."""
+
+    pixels: np.ndarray  # (N, 48, 48) uint8 grey
+    label: np.ndarray  # (N,) int64, index into FER2013_EMOTIONS
+    usage: np.ndarray  # (N,) str, one of USAGES
+    votes: np.ndarray | None = None  # (N, 10) int64, columns VOTE_NAMES; None without a FER+ file
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, rows) -> Fer2013:
+        votes = None if self.votes is None else self.votes[rows]
+        return Fer2013(self.pixels[rows], self.label[rows], self.usage[rows], votes)
+
+    def split(self, usage: str) -> Fer2013:
+        """The rows of one usage. InputError when it is unknown or has no row."""
+        if usage not in USAGES:
+            raise InputError(f"unknown split {usage!r}; there are {', '.join(USAGES)}")
+        rows = self.usage == usage
+        if not rows.any():
+            raise InputError(f"the data has no {usage} rows")
+        return self[rows]
+
+    def training(self) -> Fer2013:
+        """Training rows whose picture stands verbatim in neither PublicTest nor PrivateTest."""
+        test_pictures = set(self.picture_hashes[self.usage != "Training"])
+        keep = (self.usage == "Training") & np.array([h not in test_pictures for h in self.picture_hashes])
+        return self[keep]
+
+    def in_training(self, usage: str) -> np.ndarray:
+        """(n,) bool over the rows of `usage`: the picture stands verbatim in Training."""
+        hashes = self.picture_hashes
+        training = set(hashes[self.usage == "Training"])
+        return np.array([h in training for h in hashes[self.usage == usage]], bool)
+
+    @cached_property
+    def picture_hashes(self) -> np.ndarray:
+        """(N,) str, equal exactly where two pictures are equal."""
+        return np.array([hashlib.sha256(p.tobytes()).hexdigest() for p in self.pixels])
+
+    def fingerprint(self) -> str:
+        """SHA-256 over pictures, labels, usages and votes."""
+        parts = [self.pixels, self.label, self.usage.astype("S"), [] if self.votes is None else self.votes]
+        return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
+
+    def emotion_distribution(self) -> tuple[np.ndarray, np.ndarray]:
+        """FER+ votes as soft labels: ((N, 9) float32, rows sum to 1; (N,) bool, the rows that have one).
+
+        NF votes are dropped; a row in which NF has the most votes is not a face and has none.
+        """
+        if self.votes is None:
+            raise InputError("no FER+ votes: give fer2013new.csv too")
+        counts = self.votes[:, : len(EMOTIONS)].astype(np.float32)
+        total = counts.sum(axis=1)
+        valid = (self.votes[:, -1] <= self.votes[:, :-1].max(axis=1)) & (total > 0)
+        return counts / np.maximum(total, 1)[:, None], valid
+
+    def ferplus_majority(self) -> np.ndarray:
+        """(N,) int64 index into EMOTIONS by Microsoft's majority rule, -1 where a row has no label.
+
+        A class with a single vote counts zero; the label is the class with more than half of what is left. Rows
+        without one, or whose label is unknown or NF, are -1.
+        """
+        if self.votes is None:
+            raise InputError("no FER+ votes: give fer2013new.csv too")
+        counts = np.where(self.votes == 1, 0, self.votes)
+        best = counts.argmax(axis=1)
+        majority = counts.max(axis=1) > 0.5 * counts.sum(axis=1)
+        return np.where(majority & (best < EMOTIONS.index("uncertain")), best, -1)
+
+
+def _column(header: list[str], name: str, path: Path) -> int:
+    if name.lower() not in header:
+        raise InputError(f"{path} has no column {name!r}; its columns are {', '.join(header)}")
+    return header.index(name.lower())
+
+
+def load_fer2013(path, ferplus=None) -> Fer2013:
+    """Read fer2013.csv (`emotion,pixels,Usage`) or icml_face_data.csv (`emotion, Usage, pixels`), with FER+ votes.
+
+    path: the csv. ferplus: Microsoft's fer2013new.csv, rows in the same order.
+    InputError names the row and what is wrong with it; OSError when a file cannot be read.
+    """
+    path = Path(path)
+    csv.field_size_limit(1 << 24)
+    labels, usages, pictures = [], [], []
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        header = [name.strip().lower() for name in next(reader, [])]  # icml_face_data.csv has blanks after commas
+        emotion, pixels, usage = (_column(header, name, path) for name in ("emotion", "pixels", "Usage"))
+        for number, row in enumerate(reader, start=2):
+            if len(row) != len(header):
+                raise InputError(f"{path} line {number} has {len(row)} fields, the header {len(header)}")
+            if row[emotion].strip() not in "0123456" or not row[emotion].strip():
+                raise InputError(f"{path} line {number}: emotion {row[emotion]!r} is not 0-6")
+            if row[usage].strip() not in USAGES:
+                raise InputError(f"{path} line {number}: usage {row[usage]!r} is none of {', '.join(USAGES)}")
+            values = row[pixels].split()
+            if len(values) != SIDE * SIDE:
+                raise InputError(f"{path} line {number}: {len(values)} pixels, not {SIDE * SIDE}")
+            try:
+                picture = np.array(values, dtype=np.uint8)  # text above 255 or below 0 raises
+            except (ValueError, OverflowError):  # numpy's own words are less clear
+                raise InputError(f"{path} line {number}: a pixel is not a number from 0 to 255") from None
+            labels.append(int(row[emotion]))
+            usages.append(row[usage].strip())
+            pictures.append(picture)
+    if not labels:
+        raise InputError(f"{path} has no rows")
+    images = np.stack(pictures).reshape(-1, SIDE, SIDE)
+    data = Fer2013(images, np.array(labels), np.array(usages))
+    return data if ferplus is None else Fer2013(data.pixels, data.label, data.usage, load_votes(ferplus, data.usage))
+
+
+def load_votes(path, usage: np.ndarray) -> np.ndarray:
+    """(N, 10) int64 votes of Microsoft's fer2013new.csv, columns in VOTE_NAMES order.
+
+    usage: (N,) str of the rows they belong to; InputError when the two files do not go together.
+    """
+    path = Path(path)
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    header = [name.strip().lower() for name in rows[0]] if rows else []
+    source = {ours: _column(header, theirs, path) for theirs, ours in FERPLUS_COLUMNS.items()}
+    usage_column = _column(header, "Usage", path)
+    rows = rows[1:]
+    if len(rows) != len(usage) or any(row[usage_column] != u for row, u in zip(rows, usage, strict=True)):
+        raise InputError(f"{path} does not match the pictures: {len(rows)} rows for {len(usage)}, or another order")
+    return np.array([[int(row[source[name]]) for name in VOTE_NAMES] for row in rows])
+
+
+def load_folder(root, classes=FER2013_EMOTIONS, side: int = SIDE) -> tuple[np.ndarray, np.ndarray, list[Path]]:
+    """A folder per class, its name the label: the Kaggle `train/` or `test/`, or a user's own.
+
+    Returns (pictures (N, side, side) uint8 grey, labels (N,) int64 index into classes, paths), sorted by path.
+    Folder names are matched without case; FER+ and Kaggle spellings (angry, happiness, ...) are understood.
+    InputError: an unknown class folder, a class without pictures, a picture that cannot be read.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder with one folder per emotion")
+    aliases = {
+        "angry": "anger",
+        "happiness": "happy",
+        "sadness": "sad",
+        "unknown": "uncertain",
+        "surprised": "surprise",
+    }
+    pictures, labels, paths = [], [], []
+    folders = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+    for folder in folders:
+        name = aliases.get(folder.name.lower(), folder.name.lower())
+        if name not in classes:
+            raise InputError(f"{folder} is not a class; name the folders {', '.join(classes)}")
+        files = sorted(f for f in folder.iterdir() if f.is_file() and not f.name.startswith("."))
+        if not files:
+            raise InputError(f"{folder} has no pictures")
+        for file in files:
+            pictures.append(cv2.cvtColor(resize(read_image(file), side), cv2.COLOR_RGB2GRAY))
+            labels.append(classes.index(name))
+            paths.append(file)
+    if not pictures:
+        raise InputError(f"{root} has no class folders; expected {', '.join(classes)}")
+    return np.stack(pictures), np.array(labels), paths

@@ -1,0 +1,90 @@
+"""Scoring a model on FER2013 and FER+, by the rules of the contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fer_lib.datasets.fer2013 import Fer2013, load_fer2013
+from fer_lib.detect import resize
+from fer_lib.errors import InputError
+from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
+from fer_lib.metrics import bootstrap_interval, classification
+from fer_lib.runtime import load_runtime
+from fer_lib.weights import load_card
+
+BATCH = 64
+FERPLUS_KEYS = ("n", "accuracy", "macro_f1", "ece")
+
+
+def predict(classify, pictures: np.ndarray, size: int) -> dict[str, np.ndarray]:
+    """Run `classify`, (N, size, size, 3) uint8 -> {head: (N, C)}, over (N, S, S) grey uint8 pictures, in batches."""
+    parts = []
+    for start in range(0, len(pictures), BATCH):
+        grey = np.stack([resize(picture, size) for picture in pictures[start : start + BATCH]])
+        parts.append(classify(np.repeat(grey[..., None], 3, axis=-1)))
+    return {head: np.concatenate([part[head] for part in parts]) for head in parts[0]}
+
+
+def fer2013_probability(outputs: dict[str, np.ndarray], heads: dict) -> np.ndarray:
+    """(N, 7) over FER2013_EMOTIONS from the `fer2013` head, or from the only head there is, rows summing to 1.
+
+    InputError when the model does not know all seven classes.
+    """
+    head = "fer2013" if "fer2013" in heads else next(iter(heads))
+    labels = list(heads[head])
+    missing = sorted(set(FER2013_EMOTIONS) - set(labels))
+    if missing:
+        raise InputError(f"this model does not know {', '.join(missing)}; it cannot be scored on FER2013")
+    probability = outputs[head][:, [labels.index(name) for name in FER2013_EMOTIONS]]
+    return probability / probability.sum(axis=1, keepdims=True)
+
+
+def ferplus_rows(outputs: dict[str, np.ndarray], data: Fer2013) -> tuple[np.ndarray, np.ndarray]:
+    """(truth (n,), probability (n, 8)) of the `emotion` head, `uncertain` masked, on the rows with a FER+ majority."""
+    truth = data.ferplus_majority()
+    rows = truth >= 0
+    probability = outputs["emotion"][rows][:, : EMOTIONS.index("uncertain")]
+    return truth[rows], probability / probability.sum(axis=1, keepdims=True)
+
+
+def figures(outputs: dict[str, np.ndarray], data: Fer2013, split: str, heads: dict) -> dict:
+    """The contract's figures from the outputs for all rows of `split`; the ferplus ones None without head or votes."""
+    rows = data.split(split)
+    probability = fer2013_probability(outputs, heads)
+    own = ~data.in_training(split)
+    report = classification(rows.label, probability, FER2013_EMOTIONS)
+    alone = float((probability[own].argmax(axis=1) == rows.label[own]).mean())
+    report = {"n": report.pop("n"), "accuracy": report.pop("accuracy"), "accuracy_without_duplicates": alone, **report}
+    plus = {}
+    if "emotion" in heads and rows.votes is not None:
+        plus = classification(*ferplus_rows(outputs, rows), EMOTIONS[:-1])
+    return report | {f"ferplus_{key}": plus.get(key) for key in FERPLUS_KEYS}
+
+
+def intervals(outputs: dict[str, np.ndarray], data: Fer2013, split: str, heads: dict) -> dict:
+    """95 % bootstrap intervals of the three accuracies in figures()."""
+    rows, own = data.split(split), ~data.in_training(split)
+    right = fer2013_probability(outputs, heads).argmax(axis=1) == rows.label
+    truth, probability = ferplus_rows(outputs, rows)
+    return {
+        "accuracy": bootstrap_interval(right),
+        "accuracy_without_duplicates": bootstrap_interval(right[own]),
+        "ferplus_accuracy": bootstrap_interval(probability.argmax(axis=1) == truth),
+    }
+
+
+def evaluate(model: str, data, split: str = "PrivateTest", ferplus=None, runtime: str = "fast") -> dict:
+    """The contract's report on one model and one split; `data` and `ferplus` are the csv files.
+
+    InputError when one of them cannot be used.
+    """
+    card = load_card(model)
+    try:
+        table = load_fer2013(Path(data), None if ferplus is None else Path(ferplus))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise InputError(f"{data} or {ferplus}: {reason}; give the csv files of FER2013 and FER+") from None
+    outputs = predict(load_runtime(card, runtime), table.split(split).pixels, card.input_size)
+    return {"model": card.name, **figures(outputs, table, split, card.heads)}

@@ -1,0 +1,166 @@
+"""Network builders: each is a function that returns an uncompiled keras.Model.
+
+Every model takes raw RGB uint8 pictures (0-255); scaling, grey conversion and resizing are its first layers, so that no
+caller can forget them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+from keras import layers, ops
+
+from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
+
+
+def grey_preprocessing(pixels, size: int):
+    """Raw RGB (N, S, S, 3) to grey (N, size, size, 3) in [-1, 1), three equal planes, float32.
+
+    Rec. 601 luma, as cv2.COLOR_RGB2GRAY: the training pictures (FER2013) are grey, so colour is taken out of every
+    input alike. (x - 127.5) / 128 is FaceNet's own scaling.
+    """
+    pixels = ops.cast(pixels, "float32")
+    grey = 0.299 * pixels[..., 0:1] + 0.587 * pixels[..., 1:2] + 0.114 * pixels[..., 2:3]
+    if grey.shape[1] != size:
+        grey = ops.image.resize(grey, (size, size), interpolation="bilinear")
+    grey = (grey - 127.5) / 128.0
+    return ops.concatenate([grey, grey, grey], axis=-1)
+
+
+def _conv(x, filters: int, kernel, name: str, strides: int = 1, padding: str = "same", activation="relu"):
+    return layers.Conv2D(filters, kernel, strides, padding, activation=activation, name=name)(x)
+
+
+def _inception_residual(x, branches, channels: int, scale: float, name: str, activation="relu"):
+    """x + scale * conv(concat(branches)), one Inception-ResNet block; branches: chains of (filters, kernel, name)."""
+    outputs = []
+    for chain in branches:
+        y = x
+        for filters, kernel, layer in chain:
+            y = _conv(y, filters, kernel, f"{name}_{layer}")
+        outputs.append(y)
+    y = layers.Concatenate(name=f"{name}_concat")(outputs)
+    y = _conv(y, channels, 1, f"{name}_Conv2d_1x1", activation=None)
+    y = layers.Rescaling(scale, name=f"{name}_scale")(y)
+    y = layers.Add(name=f"{name}_add")([x, y])
+    return layers.Activation(activation, name=f"{name}_out")(y) if activation else y
+
+
+def inception_resnet_v1(x):
+    """FaceNet's trunk (Szegedy et al. 2016; Schroff et al. 2015) up to the 1792 average-pooled features.
+
+    x: (N, S, S, 3) float in [-1, 1), S >= 75. The released graph's batch norms are folded into its convolutions, so
+    there are none here: 21.8 M parameters in 132 convolutions, named as in that graph with "_" for "/".
+    Deviation: global average pooling for the fixed 3x3 window, so that any size works.
+    """
+    x = _conv(x, 32, 3, "Conv2d_1a_3x3", 2, "valid")
+    x = _conv(x, 32, 3, "Conv2d_2a_3x3", 1, "valid")
+    x = _conv(x, 64, 3, "Conv2d_2b_3x3")
+    x = layers.MaxPooling2D(3, 2, name="MaxPool_3a_3x3")(x)
+    x = _conv(x, 80, 1, "Conv2d_3b_1x1", 1, "valid")
+    x = _conv(x, 192, 3, "Conv2d_4a_3x3", 1, "valid")
+    x = _conv(x, 256, 3, "Conv2d_4b_3x3", 2, "valid")
+
+    block35 = (
+        [(32, 1, "Branch_0_Conv2d_1x1")],
+        [(32, 1, "Branch_1_Conv2d_0a_1x1"), (32, 3, "Branch_1_Conv2d_0b_3x3")],
+        [(32, 1, "Branch_2_Conv2d_0a_1x1"), (32, 3, "Branch_2_Conv2d_0b_3x3"), (32, 3, "Branch_2_Conv2d_0c_3x3")],
+    )
+    for i in range(1, 6):
+        x = _inception_residual(x, block35, 256, 0.17, f"Repeat_block35_{i}")
+
+    a = _conv(x, 384, 3, "Mixed_6a_Branch_0_Conv2d_1a_3x3", 2, "valid")
+    b = _conv(x, 192, 1, "Mixed_6a_Branch_1_Conv2d_0a_1x1")
+    b = _conv(b, 192, 3, "Mixed_6a_Branch_1_Conv2d_0b_3x3")
+    b = _conv(b, 256, 3, "Mixed_6a_Branch_1_Conv2d_1a_3x3", 2, "valid")
+    c = layers.MaxPooling2D(3, 2, name="Mixed_6a_Branch_2_MaxPool_1a_3x3")(x)
+    x = layers.Concatenate(name="Mixed_6a_concat")([a, b, c])
+
+    block17 = (
+        [(128, 1, "Branch_0_Conv2d_1x1")],
+        [
+            (128, 1, "Branch_1_Conv2d_0a_1x1"),
+            (128, (1, 7), "Branch_1_Conv2d_0b_1x7"),
+            (128, (7, 1), "Branch_1_Conv2d_0c_7x1"),
+        ],
+    )
+    for i in range(1, 11):
+        x = _inception_residual(x, block17, 896, 0.1, f"Repeat_1_block17_{i}")
+
+    a = _conv(x, 256, 1, "Mixed_7a_Branch_0_Conv2d_0a_1x1")
+    a = _conv(a, 384, 3, "Mixed_7a_Branch_0_Conv2d_1a_3x3", 2, "valid")
+    b = _conv(x, 256, 1, "Mixed_7a_Branch_1_Conv2d_0a_1x1")
+    b = _conv(b, 256, 3, "Mixed_7a_Branch_1_Conv2d_1a_3x3", 2, "valid")
+    c = _conv(x, 256, 1, "Mixed_7a_Branch_2_Conv2d_0a_1x1")
+    c = _conv(c, 256, 3, "Mixed_7a_Branch_2_Conv2d_0b_3x3")
+    c = _conv(c, 256, 3, "Mixed_7a_Branch_2_Conv2d_1a_3x3", 2, "valid")
+    d = layers.MaxPooling2D(3, 2, name="Mixed_7a_Branch_3_MaxPool_1a_3x3")(x)
+    x = layers.Concatenate(name="Mixed_7a_concat")([a, b, c, d])
+
+    block8 = (
+        [(192, 1, "Branch_0_Conv2d_1x1")],
+        [
+            (192, 1, "Branch_1_Conv2d_0a_1x1"),
+            (192, (1, 3), "Branch_1_Conv2d_0b_1x3"),
+            (192, (3, 1), "Branch_1_Conv2d_0c_3x1"),
+        ],
+    )
+    for i in range(1, 6):
+        x = _inception_residual(x, block8, 1792, 0.2, f"Repeat_2_block8_{i}")
+    x = _inception_residual(x, block8, 1792, 1.0, "Block8", activation=None)
+    return layers.GlobalAveragePooling2D(name="features")(x)
+
+
+def two_heads(features, dropout: float):
+    """The emotion head (nine classes, FER+ votes) and the fer2013 head (seven, the original labels), float32."""
+    x = layers.Dropout(dropout, name="dropout")(features)
+    return {
+        "emotion": layers.Dense(len(EMOTIONS), "softmax", dtype="float32", name="emotion")(x),
+        "fer2013": layers.Dense(len(FER2013_EMOTIONS), "softmax", dtype="float32", name="fer2013")(x),
+    }
+
+
+def facenet(input_size: int = 48, trunk_size: int = 112, dropout: float = 0.4) -> keras.Model:
+    """The default emotion model: FaceNet's trunk under two softmax heads.
+
+    Input (N, input_size, input_size, 3) uint8 RGB; output {"emotion": (N, 9), "fer2013": (N, 7)} float32.
+    The trunk always sees trunk_size pixels: 48-pixel input (FER2013's own size) is enlarged inside the model.
+    """
+    pixels = keras.Input((input_size, input_size, 3), dtype="uint8", name="pixels")
+    features = inception_resnet_v1(grey_preprocessing(pixels, trunk_size))
+    return keras.Model(pixels, two_heads(features, dropout), name="facenet")
+
+
+BUILDERS = {"facenet": facenet}  # a card names its builder; see fer_lib.weights
+
+
+def load_facenet_graph(model: keras.Model, graph) -> int:
+    """Copy the convolutions of a frozen FaceNet graph (a TensorFlow .pb) into a model built on inception_resnet_v1.
+
+    Every convolution of the graph must find its layer and every layer of the trunk its convolution: ValueError
+    otherwise. The graph's 512-d identity bottleneck has no place here. Returns the number of layers filled (132).
+    """
+    import tensorflow as tf  # only this reader needs it, whatever backend Keras runs on
+    from tensorflow.python.framework import tensor_util
+
+    definition = tf.compat.v1.GraphDef()
+    definition.ParseFromString(Path(graph).read_bytes())
+    constants = {node.name: node for node in definition.node if node.op == "Const"}
+    root = "InceptionResnetV1/"
+    convolutions = {
+        node.name.removesuffix("/Conv2D").removeprefix(root): node for node in definition.node if node.op == "Conv2D"
+    }
+    biases = {node.input[0]: node.input[1] for node in definition.node if node.op == "BiasAdd"}
+    trunk = {layer.name for layer in model.layers if isinstance(layer, layers.Conv2D)}
+    names = {name: name.replace("/", "_") for name in convolutions}
+    unmatched = trunk ^ set(names.values())
+    if unmatched:
+        raise ValueError(f"graph and trunk differ in {len(unmatched)} convolutions: {', '.join(sorted(unmatched)[:5])}")
+    for source, target in names.items():
+        node = convolutions[source]
+        values = [
+            tensor_util.MakeNdarray(constants[name].attr["value"].tensor) for name in (node.input[1], biases[node.name])
+        ]
+        model.get_layer(target).set_weights(values)
+    return len(names)

@@ -1,0 +1,136 @@
+"""Training shared by the notebooks: augmentation, batches, and a fit that resumes after an interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+
+# Ranges of the light augmentation; chosen on PublicTest, see notebooks/10_best_model.ipynb
+ROTATION_DEGREES = 12.0
+ZOOM = 0.15
+SHIFT = 0.06  # of the side
+GAIN = 0.3
+OFFSET = 25.0  # grey levels
+ERASE_PROBABILITY = 0.3
+ERASE_AREA = (0.02, 0.15)
+
+
+def augment(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """One (S, S) uint8 picture, flipped, turned, zoomed, shifted, relit and partly erased: (size, size) uint8.
+
+    One affine warp does all the geometry and the change of size, so that the picture is interpolated once.
+    """
+    side = picture.shape[0]
+    angle = np.deg2rad(rng.uniform(-ROTATION_DEGREES, ROTATION_DEGREES))
+    scale = side / size * np.exp(rng.uniform(-ZOOM, ZOOM))
+    mirror = rng.choice((-1.0, 1.0))
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    matrix = np.array([[mirror * cos, -sin], [mirror * sin, cos]])
+    centre_in = (side - 1) / 2 + side * rng.uniform(-SHIFT, SHIFT, 2)
+    offset = centre_in - matrix @ np.full(2, (size - 1) / 2)
+    warp = np.column_stack([matrix, offset])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    out = cv2.warpAffine(picture, warp, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+    out = cv2.convertScaleAbs(
+        np.maximum(out * rng.uniform(1 - GAIN, 1 + GAIN) + rng.uniform(-OFFSET, OFFSET), 0)
+    )  # saturates at 255
+    if rng.random() < ERASE_PROBABILITY:
+        area, ratio = rng.uniform(*ERASE_AREA), np.exp(rng.uniform(-0.7, 0.7))
+        h, w = int(size * min(1, np.sqrt(area * ratio))), int(size * min(1, np.sqrt(area / ratio)))
+        y, x = rng.integers(0, size - h + 1), rng.integers(0, size - w + 1)
+        out[y : y + h, x : x + w] = rng.integers(0, 256)
+    return out
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffled, augmented training batches; the same seed and epoch give the same batches, resumed or not."""
+
+    def __init__(self, pictures, targets, size, batch_size, seed, weights=None, **kwargs):
+        """pictures (N, S, S) uint8; targets and weights: dicts of arrays with N rows, keyed by head."""
+        super().__init__(**kwargs)
+        self.pictures, self.targets, self.weights = pictures, targets, weights
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.start(epoch=0)
+
+    def start(self, epoch: int):
+        self.epoch = epoch
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.pictures))
+
+    def on_epoch_end(self):
+        self.start(self.epoch + 1)
+
+    def __len__(self) -> int:
+        return max(1, len(self.pictures) // self.batch_size)  # a ragged last batch would only add noise
+
+    def __getitem__(self, index: int):
+        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        grey = np.stack([augment(self.pictures[row], self.size, rng) for row in rows])
+        images = np.repeat(grey[..., None], 3, axis=-1)
+        targets = {head: array[rows] for head, array in self.targets.items()}
+        if self.weights is None:
+            return images, targets
+        return images, targets, {head: array[rows] for head, array in self.weights.items()}
+
+
+class _Checkpoint(keras.callbacks.Callback):
+    """After each epoch: score, best weights, then weights with optimiser and history, each replaced in one step."""
+
+    def __init__(self, folder: Path, score, history: list[dict]):
+        super().__init__()
+        self.folder, self.score, self.history = folder, score, history
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.began = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.monotonic() - self.began
+        row = {"epoch": epoch + 1, "seconds": round(seconds, 1), **{k: float(v) for k, v in (logs or {}).items()}}
+        row |= self.score(self.model)
+        if all(row["score"] > earlier["score"] for earlier in self.history):
+            self._save(self.folder / "best.weights.h5")
+        self.history.append(row)
+        self._save(self.folder / "last.weights.h5")
+        temporary = self.folder / "history.json.part"
+        temporary.write_text(json.dumps(self.history, indent=1))
+        os.replace(temporary, self.folder / "history.json")
+        print("  ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
+
+    def _save(self, path: Path):
+        temporary = path.with_name("part-" + path.name)
+        self.model.save_weights(temporary)
+        os.replace(temporary, path)
+
+
+def fit(model, batches: Batches, epochs: int, folder, score, verbose=2) -> list[dict]:
+    """Train to `epochs`, going on from `folder` if it holds an interrupted run; ends with the best epoch's weights.
+
+    score(model) -> dict with a key "score", the one that picks the epoch. Returns the history, a dict per epoch.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    log, last = folder / "history.json", folder / "last.weights.h5"
+    history = json.loads(log.read_text()) if log.exists() and last.exists() else []
+    if history:
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(last)
+        batches.start(epoch=len(history))
+    if len(history) < epochs:
+        checkpoint = _Checkpoint(folder, score, history)
+        model.fit(
+            batches,
+            epochs=epochs,
+            initial_epoch=len(history),
+            callbacks=[checkpoint],
+            shuffle=False,  # Batches has its own order, the same after a resume
+            verbose=verbose,
+        )
+    if history:
+        model.load_weights(folder / "best.weights.h5")
+    return history
