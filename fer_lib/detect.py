@@ -23,13 +23,14 @@ from fer_lib.fetch import cached
 
 DETECTORS = ("haar", "blazeface", "dnn")
 DEFAULT_DETECTOR = "blazeface"  # finds as many as the best cascade and is several times faster: results/detectors.md
-DEFAULT_CASCADE = "haarcascade_frontalface_alt2"
+DEFAULT_CASCADE = "haarcascade_frontalface_alt"  # finds as many as its like with the fewest false boxes
 CASCADE_FOLDER = Path(__file__).resolve().parents[1] / "haarcascades"
 
 SMALLEST_FACE = 48  # px; below FER2013's own 48 there is little expression left to read
 SMALLEST_SHARE = 1 / 60  # of the longer side: a person in the last row of a group photo
 SMALL_PICTURE_SHARE = 1 / 13  # of the longer side: in a thumbnail smaller faces are looked for, as one pass sees them
 LEAST_FACE = 16  # px
+SLACK = 0.8  # of the smallest face: boxes of one face differ by detector, and a cascade needs several sizes to agree
 
 # ------------------------------------------------------------------------------------------------ resizing and cutting
 
@@ -98,7 +99,7 @@ def make_detector(
     The callable has an attribute `name`, one of DETECTORS.
 
     name: one of DETECTORS; None stands for "haar" when a cascade is given and for DEFAULT_DETECTOR otherwise.
-    cascade: for haar only; a name from haarcascades/ ("frontalface_alt2", with or without prefix and ".xml") or the
+    cascade: for haar only; a name from haarcascades/ ("frontalface_alt", with or without prefix and ".xml") or the
         path of an XML file.
     min_face: side in pixels of the smallest face to look for; smaller is slower. 0 stands for 48, in pictures of more
         than 2,880 pixels for a 60th of the longer side, in those of less than 624 for a 13th, but at least 16.
@@ -176,7 +177,7 @@ class HaarDetector:
         scale = min(1.0, self.WORKING_FACE / _smallest(image, self.min_face))
         working = _resize(image, max(1, round(width * scale)), max(1, round(height * scale)))
         grey = cv2.cvtColor(working, cv2.COLOR_RGB2GRAY)
-        smallest = max(1, round(_smallest(image, self.min_face) * scale))
+        smallest = max(1, round(SLACK * _smallest(image, self.min_face) * scale))
         found, count = self._cascade.detectMultiScale2(
             grey, scaleFactor=self.SCALE_FACTOR, minNeighbors=self.NEIGHBOURS, minSize=(smallest, smallest)
         )
@@ -244,17 +245,23 @@ class BlazeFaceDetector:
         """
         _check_image(image)
         smallest = _smallest(image, self.min_face)
-        found = _scan(
-            image, self._far.size, smallest / self.SEEN_SHARE, lambda tile: self._far(tile, self.CANDIDATE_SCORE)
-        )
-        found += _scan(image, self._near.size, np.inf, lambda tile: self._near(tile, self.CANDIDATE_SCORE))
-        rows, scores = _stack(found)
-        keep = _suppress(rows, scores)
-        rows, scores = _stack([self._look_again(image, rows[i], scores[i]) for i in keep])
+        far = _stack(_scan(image, self._far.size, smallest / self.SEEN_SHARE, self._look_far))
+        near = _stack(_scan(image, self._near.size, np.inf, self._look_near))
+        # Each network's candidates on their own: in a face that fills the picture, the far one likes the eyes better
+        looks = [
+            self._look_again(image, rows[i], scores[i]) for rows, scores in (far, near) for i in _suppress(rows, scores)
+        ]
+        rows, scores = _stack(looks)
         keep = _suppress(rows, scores)
         keep = keep[scores[keep] > self.SCORE]
-        keep = keep[rows[keep, 2] - rows[keep, 0] >= 0.8 * smallest]
+        keep = keep[rows[keep, 2] - rows[keep, 0] >= SLACK * smallest]
         return rows[keep], scores[keep]
+
+    def _look_far(self, tile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._far(tile, self.CANDIDATE_SCORE)
+
+    def _look_near(self, tile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._near(tile, self.CANDIDATE_SCORE)
 
     def _look_again(self, image: np.ndarray, row: np.ndarray, score: float) -> tuple[np.ndarray, np.ndarray]:
         """One candidate as the short-range network sees it in a cut-out; no rows when it sees no face there."""
@@ -339,7 +346,7 @@ class DnnDetector:
 
     name = "dnn"
     SIZE = 300
-    SEEN_SHARE = 0.1
+    SEEN_SHARE = 0.075  # of the tile; found by trying, see results/detectors.md
     SCORE = 0.7  # at 0.5, pieces of large faces pass in fine tiles
     MEAN = np.array([123, 177, 104], np.float32)  # R, G, B; the network was trained with BGR minus (104, 177, 123)
 

@@ -274,7 +274,7 @@ def _from_url(name: str, file: File, folder: Path, say) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for fresh in (False, True):  # a wrong file may come from a stale part: one more time from the start
-            if fresh or (part.exists() and part.stat().st_size > file.size):
+            if fresh:
                 part.unlink(missing_ok=True)
             resumed = part.exists()
             _download_part(name, file, part, say)

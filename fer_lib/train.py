@@ -11,6 +11,8 @@ import cv2
 import keras
 import numpy as np
 
+from fer_lib.errors import InputError
+
 # Ranges of the light augmentation; chosen on PublicTest, see notebooks/10_best_model.ipynb
 ROTATION_DEGREES = 12.0
 ZOOM = 0.15
@@ -108,13 +110,18 @@ class _Checkpoint(keras.callbacks.Callback):
         os.replace(temporary, path)
 
 
-def fit(model, batches: Batches, epochs: int, folder, score, verbose=2) -> list[dict]:
+def fit(model, batches: Batches, epochs: int, folder, score, settings: dict, verbose=2) -> list[dict]:
     """Train to `epochs`, going on from `folder` if it holds an interrupted run; ends with the best epoch's weights.
 
-    score(model) -> dict with a key "score", the one that picks the epoch. Returns the history, a dict per epoch.
+    score(model) -> dict with a key "score", the one that picks the epoch. settings: what decides the run, as JSON
+    values; InputError when the folder holds a run with others. Returns the history, a dict per epoch.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    noted = folder / "settings.json"
+    if noted.exists() and json.loads(noted.read_text()) != settings:
+        raise InputError(f"{folder} holds a run with other settings ({noted.read_text()}); give another folder")
+    noted.write_text(json.dumps(settings))
     log, last = folder / "history.json", folder / "last.weights.h5"
     history = json.loads(log.read_text()) if log.exists() and last.exists() else []
     if history:
