@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 
 from fer_lib.errors import InputError
@@ -46,12 +47,11 @@ def run_notebook(number: str, given: dict[str, str]) -> int:
         raise InputError(f"{path.name} has no parameter {', '.join(unknown)}; it has {', '.join(known)}")
     values = {name: _literal(text, known[name]) for name, text in given.items()}
     data = values.get("DATA", known.get("DATA"))
-    folder = ROOT / ("out" if data == "demo" else "results") / path.stem
+    folder = Path("out" if data == "demo" else "results") / path.stem
+    os.chdir(ROOT)  # relative names, since papermill writes them into the executed copy
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        papermill.execute_notebook(
-            str(path), str(folder / path.name), parameters=values, cwd=str(ROOT), log_output=False, progress_bar=True
-        )
+        papermill.execute_notebook(str(path.relative_to(ROOT)), str(folder / path.name), values)
     except papermill.PapermillExecutionError as error:
         print(f"error: {path.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}")
         return 1
