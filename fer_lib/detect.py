@@ -22,7 +22,9 @@ from fer_lib.faces import Faces
 from fer_lib.fetch import cached
 
 DETECTORS = ("haar", "blazeface", "dnn")
-DEFAULT_DETECTOR = "blazeface"  # finds as many as the best cascade and is several times faster: results/detectors.md
+# By results/detectors.md: as good as the best cascade on single faces, hardly worse in groups, and up to five times
+# faster; dnn is slower and sees one face several times when it fills the picture.
+DEFAULT_DETECTOR = "blazeface"
 DEFAULT_CASCADE = "haarcascade_frontalface_alt"  # finds as many as its like with the fewest false boxes
 CASCADE_FOLDER = Path(__file__).resolve().parents[1] / "haarcascades"
 
@@ -150,8 +152,6 @@ class HaarDetector:
     """Viola-Jones cascade of OpenCV. The score is the number of neighbouring windows that agree, as float."""
 
     name = "haar"
-
-    name = "haar"
     WORKING_FACE = 30  # px of the smallest face in the working picture; the cascades' own window has 20 to 24
     SCALE_FACTOR = 1.1
     NEIGHBOURS = 5
@@ -210,11 +210,9 @@ class BlazeFaceDetector:
     The back-camera network (256 px) looks for candidates, over the whole picture and, where smaller faces are wanted,
     over tiles of it. The short-range network (128 px) looks over the whole picture for faces that fill it, and then at
     a cut-out of every candidate, which gives all boxes the same framing and throws false ones out. The full-range
-    networks (192 px) are faster but missed a tenth of small faces before busy backgrounds, where this one missed none.
+    networks (192 px) are faster but missed a tenth of small faces before busy backgrounds; this one misses hardly any.
     Boxes are the short-range network's squares, moved to the CENTRE. Score in [0, 1]: geometric mean of both looks.
     """
-
-    name = "blazeface"
 
     name = "blazeface"
     SEEN_SHARE = 0.075  # of the tile: the smallest face that the back-camera network finds reliably
@@ -343,10 +341,8 @@ class DnnDetector:
     """OpenCV's res10 SSD (300 px). Boxes are made square about their centre: its own are tall. Score in [0, 1]."""
 
     name = "dnn"
-
-    name = "dnn"
     SIZE = 300
-    SEEN_SHARE = 0.075  # of the tile; found by trying, see results/detectors.md
+    SEEN_SHARE = 0.075  # of the tile; 0.1 finds 2 % more small faces in groups, but takes five passes on a 640 px frame
     SCORE = 0.7  # at 0.5, pieces of large faces pass in fine tiles
     MEAN = np.array([123, 177, 104], np.float32)  # R, G, B; the network was trained with BGR minus (104, 177, 123)
 

@@ -1,0 +1,88 @@
+"""Shared by the tests: where things are, a tiny trained-free model folder, and the command line run in-process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTOS = ROOT / "test_photo"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@pytest.fixture(scope="session")
+def fer_data() -> Path:
+    """The folder of real data sets, for the tests that measure on them."""
+    if "FER_DATA" not in os.environ:
+        pytest.skip("FER_DATA is not set: no data sets here")
+    return Path(os.environ["FER_DATA"])
+
+
+def run_script(*arguments, timeout=120, **kwargs) -> subprocess.CompletedProcess:
+    """A script as a user runs it, from the repository root."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=timeout, **kwargs
+    )
+
+
+def one_line_error(done: subprocess.CompletedProcess) -> str:
+    """Check exit code 2 and exactly one line on stderr, without a traceback; returns the line."""
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+    return lines[0]
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    """A real photograph, (606, 512, 3) uint8 RGB, one face."""
+    from fer_lib.images import read_image
+
+    return read_image(PHOTOS / "grace_hopper.jpg")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A model folder with random weights in the shipped layout: 16-pixel input, two heads, Keras and fast files."""
+    import keras
+
+    from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
+    from fer_lib.models import grey_preprocessing, two_heads
+    from fer_lib.runtime import export_fast
+    from fer_lib.weights import KERAS_FILE, Card, save_keras
+
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((16, 16, 3), dtype="uint8", name="pixels")
+    x = keras.layers.Conv2D(8, 3, 2, activation="relu")(grey_preprocessing(pixels, 24))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    folder = tmp_path_factory.mktemp("weights") / "tiny"
+    folder.mkdir()
+    save_keras(keras.Model(pixels, two_heads(x, 0.1)), folder / KERAS_FILE)
+    export_fast(folder / KERAS_FILE, folder)
+    Card(
+        name="tiny",
+        task="emotion",
+        labels=EMOTIONS,
+        heads={"emotion": list(EMOTIONS), "fer2013": list(FER2013_EMOTIONS)},
+        input_size=16,
+        crop_margin={"haar": 0.0, "blazeface": 0.0, "dnn": 0.0},
+        alignment="none",
+        preprocessing="in the model",
+        data="none",
+        data_terms="none",
+        label_source="none",
+        notebook="none",
+        commit="none",
+        seed=0,
+        versions={},
+        sha256={},
+        scores={"random": {"value": 0.1, "n": 1, "interval": [0.0, 1.0], "command": "none"}},
+        limits=["random weights"],
+        not_for=["anything"],
+    ).write(folder)
+    return folder

@@ -1,0 +1,321 @@
+"""The live loop, driven through a window that is a list of keys."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from fer_lib import camera as camera_module
+from fer_lib.camera import Camera, open_camera, run_camera, show_picture, why_no_screen
+from fer_lib.errors import InputError
+from fer_lib.faces import EMOTIONS, Faces
+from fer_lib.images import read_image
+
+RED = (230, 30, 30)
+NAME = r"camera_\d{8}-\d{6}_fer"
+
+
+def one_face(image):
+    emotion = np.full((1, len(EMOTIONS)), 0.1, np.float32)
+    emotion[0, EMOTIONS.index("happy")] = 0.2
+    return Faces(np.array([[20, 20, 60, 60]], np.int32), np.ones(1, np.float32), emotion, labels=EMOTIONS)
+
+
+@pytest.fixture
+def film(tmp_path) -> Path:
+    """30 red frames in 0.6 s, in a folder of their own."""
+    return make_film(tmp_path / "in" / "film.mp4")
+
+
+def make_film(path, count=30, rate=50, colour=RED) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 96, 80, "yuv420p"
+        for index in range(count):
+            frame = av.VideoFrame.from_ndarray(np.full((80, 96, 3), colour, np.uint8))
+            frame.pts, frame.time_base = index, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+class FakeWindow:
+    """Answers with the given keys, one a frame; closes itself after `closes_after` frames."""
+
+    def __init__(self, keys=(), closes_after=None):
+        self.keys, self.closes_after = list(keys), closes_after
+        self.shown, self.closed = [], False
+
+    def __call__(self, *title):
+        return self
+
+    def show(self, image):
+        self.shown.append(image.copy())
+
+    def key(self):
+        return self.keys.pop(0) if self.keys else ""
+
+    def is_open(self):
+        return self.closes_after is None or len(self.shown) < self.closes_after
+
+    def close(self):
+        self.closed = True
+
+
+class FakeCapture:
+    """A camera that gives BGR pictures, then stops."""
+
+    def __init__(self, pictures):
+        self.pictures = list(pictures)
+
+    def get(self, _):
+        return 0.0
+
+    def read(self):
+        return (True, self.pictures.pop(0)) if self.pictures else (False, None)
+
+    def release(self):
+        pass
+
+
+def fake_camera(monkeypatch, pictures):
+    monkeypatch.setattr(
+        camera_module, "open_camera", lambda source: Camera(FakeCapture(pictures), "camera 0", live=True)
+    )
+
+
+def names(folder) -> list[str]:
+    return sorted(p.name for p in Path(folder).iterdir()) if Path(folder).exists() else []
+
+
+class FakeClock:
+    """Time passes only by sleeping, so that a busy machine changes nothing."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch) -> FakeClock:
+    clock = FakeClock()
+    monkeypatch.setattr(camera_module, "time", clock)
+    return clock
+
+
+def test_file_plays_in_the_window_at_its_own_rate_in_rgb(film, tmp_path, capsys, clock):
+    window = FakeWindow()
+    summary = run_camera(film, one_face, out=tmp_path / "out", open_window=window)
+    assert summary.seconds == pytest.approx(29 / 50, abs=0.002)
+    assert summary.frames == summary.faces == len(window.shown) == 30
+    assert np.abs(window.shown[0][40, 80] - np.array(RED)).max() < 25  # not (30, 30, 230), which would be BGR
+    assert window.closed and names(tmp_path / "out") == [] and capsys.readouterr().err == ""
+
+
+def test_slow_recogniser_does_not_slow_the_film(film, tmp_path, clock):
+    def slow(image):
+        clock.sleep(0.1)
+        return one_face(image)
+
+    summary = run_camera(film, slow, out=tmp_path, open_window=FakeWindow())
+    assert summary.frames in (6, 7) and summary.seconds < 0.75  # 0.6 s of film, ten frames a second
+
+
+@pytest.mark.parametrize("key", ["q", "Q", chr(27)])
+def test_key_quits(film, tmp_path, key):
+    window = FakeWindow(["", "", key])
+    assert run_camera(film, one_face, out=tmp_path, open_window=window).frames == 3
+    assert window.closed
+
+
+def test_closing_the_window_quits(film, tmp_path):
+    window = FakeWindow(closes_after=4)
+    assert run_camera(film, one_face, out=tmp_path, open_window=window).frames == 4
+    assert window.closed
+
+
+def test_window_is_closed_when_the_recogniser_fails(film, tmp_path):
+    window = FakeWindow()
+    with pytest.raises(ZeroDivisionError):
+        run_camera(film, lambda image: 1 / 0, out=tmp_path, open_window=window)
+    assert window.closed
+
+
+def test_s_saves_annotated_frames_and_overwrites_none(film, tmp_path, capsys):
+    window = FakeWindow(["s", "s", "S", "q"])
+    summary = run_camera(film, one_face, out=tmp_path / "out", open_window=window)
+    found = names(tmp_path / "out")
+    assert len(found) == len(summary.saved) == 3
+    assert all(re.fullmatch(NAME + r"(_\d)?\.png", name) for name in found)
+    saved = read_image(summary.saved[0])
+    assert saved.shape == (80, 96, 3) and np.abs(saved[75, 90] - np.array(RED)).max() < 25
+    assert not np.array_equal(saved[20:60, 20], np.broadcast_to(saved[75, 90], (40, 3)))  # the box is drawn
+    assert capsys.readouterr().err.count("saved ") == 3
+
+
+def test_frame_rate_is_in_the_picture(film, tmp_path, clock):
+    window = FakeWindow(["", "", "", "", "q"])
+    run_camera(film, lambda image: Faces.empty(), out=tmp_path, open_window=window)
+    first, last = window.shown[0], window.shown[-1]
+    assert np.ptp(first[60:], axis=(0, 1)).max() < 20  # no rate can be known yet
+    assert last[60:, :60].max() > 240 and last[60:, :60].min() < 20  # white on black
+
+
+def test_without_a_screen_it_says_so_and_writes(film, tmp_path, monkeypatch, capsys):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(camera_module.sys, "platform", "linux")
+    out = tmp_path / "out"
+    summary = run_camera(film, one_face, out=out, va=False, progress=False)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and "no screen" in lines[0] and str(summary.video) in lines[0]
+    assert re.fullmatch(NAME + r"\.mp4", summary.video.name) and summary.table == summary.video.with_suffix(".csv")
+    with av.open(str(summary.video)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert np.allclose(times, np.arange(30) / 50, atol=0.001)
+    with open(summary.table, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert np.allclose([float(row["time_s"]) for row in rows], times, atol=0.001)
+    assert [int(row["frame"]) for row in rows] == list(range(30)) and {row["emotion"] for row in rows} == {"happy"}
+    assert {row["source"] for row in rows} == {str(film)} and names(out) == sorted(
+        [summary.table.name, summary.video.name]
+    )
+
+
+def test_second_recording_of_a_second_gets_another_name(film, tmp_path, monkeypatch):
+    class Noon(camera_module.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2024, 5, 6, 12, 0, 0)
+
+    monkeypatch.setattr(camera_module, "datetime", Noon)
+    paths = [run_camera(film, one_face, out=tmp_path / "o", window=False, progress=False).video.name for _ in range(3)]
+    assert paths == [f"camera_20240506-120000_fer{number}.mp4" for number in ("", "_2", "_3")]
+
+
+def test_camera_that_stops_and_changes_its_size(tmp_path, monkeypatch, capsys):
+    sizes = [(80, 96), (80, 96), (40, 48), (160, 192)]
+    fake_camera(monkeypatch, [np.full((*size, 3), RED[::-1], np.uint8) for size in sizes])
+    summary = run_camera("0", one_face, out=tmp_path, window=False, progress=False)
+    assert summary.frames == 4 and "camera 0 stopped sending pictures after 4 frames" in capsys.readouterr().err
+    with av.open(str(summary.video)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert [frame.shape for frame in frames] == [(80, 96, 3)] * 4
+    assert np.abs(frames[3][75, 90].astype(int) - RED).max() < 25
+
+    fake_camera(monkeypatch, [np.full((*size, 3), RED[::-1], np.uint8) for size in sizes])
+    window = FakeWindow()
+    run_camera("0", one_face, out=tmp_path, open_window=window)
+    assert [image.shape[:2] for image in window.shown] == sizes
+    assert "stopped sending pictures after 4" in capsys.readouterr().err
+
+
+def test_grey_camera(tmp_path, monkeypatch):
+    fake_camera(monkeypatch, [np.full((80, 96), 99, np.uint8)])
+    window = FakeWindow()
+    run_camera("0", lambda image: Faces.empty(), out=tmp_path, open_window=window)
+    assert window.shown[0].shape == (80, 96, 3)
+
+
+@pytest.mark.parametrize("how", [{"window": False}, {"open_window": FakeWindow()}])
+def test_camera_without_a_picture(tmp_path, monkeypatch, how):
+    fake_camera(monkeypatch, [])
+    with pytest.raises(InputError, match="gives no picture"):
+        run_camera("0", one_face, out=tmp_path / "out", progress=False, **how)
+    assert names(tmp_path / "out") == []
+
+
+def test_interrupt_keeps_video_and_table(film, tmp_path):
+    seen = []
+
+    def interrupted(image):
+        if len(seen) == 10:
+            raise KeyboardInterrupt
+        seen.append(1)
+        return one_face(image)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_camera(film, interrupted, out=tmp_path / "out", window=False, progress=False)
+    table, video = sorted((tmp_path / "out").iterdir())
+    with av.open(str(video)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 10
+    assert len(table.read_text().splitlines()) == 11
+
+
+@pytest.mark.parametrize(
+    ("source", "cure"),
+    [
+        ("97", "is it plugged in"),
+        ("nothing.mp4", "no such file"),
+        ("folder", "is a folder"),
+        ("noise.mp4", "not a video"),
+        ("empty.mp4", "not a video"),
+        ("rtsp://127.0.0.1:9/none", "check address"),
+    ],
+)
+def test_source_that_does_not_open(tmp_path, monkeypatch, source, cure, capfd):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("noise.mp4").write_bytes(np.random.default_rng(1).bytes(20_000))
+    Path("empty.mp4").touch()
+    with pytest.raises(InputError, match=cure) as caught:
+        run_camera(source, one_face, out=tmp_path / "out")
+    assert source in str(caught.value) and "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")  # nor a word from OpenCV or FFmpeg
+    assert names(tmp_path / "out") == []
+
+
+def test_output_folder_that_cannot_be_written(film, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot write"):
+        run_camera(film, one_face, out=tmp_path / "file", window=False, progress=False)
+
+
+def test_headless_opencv_and_a_screen_that_is_gone_are_noticed(monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":97")  # nobody is there; OpenCV with Qt would end the process
+    has_windows = "GUI:                           NONE" not in cv2.getBuildInformation()
+    assert why_no_screen() == ("the screen cannot be opened" if has_windows else HEADLESS)
+
+
+HEADLESS = "this OpenCV is the headless one, which has no windows"
+
+
+def test_show_picture_waits_for_a_key(monkeypatch, capsys):
+    window = FakeWindow(["", "", "x"])
+    show_picture(np.zeros((8, 8, 3), np.uint8), "a.jpg", open_window=window)
+    assert len(window.shown) == 1 and window.keys == [] and window.closed
+    monkeypatch.setattr(camera_module, "why_no_screen", lambda: "there is no screen")
+    show_picture(np.zeros((8, 8, 3), np.uint8), "a.jpg")
+    assert capsys.readouterr().err == "a.jpg is not shown: there is no screen\n"
+
+
+def test_a_number_is_a_camera_and_a_file_is_not_live(film):
+    with open_camera(film) as camera:
+        assert not camera.live and camera.rate == pytest.approx(50)
+        image, time_s = camera.read()
+        assert image.shape == (80, 96, 3) and time_s == 0
+
+
+def test_quiet_gives_stderr_back():
+    code = (
+        "import os, sys; from fer_lib.camera import _quiet\nwith _quiet(): os.write(2, b'noise')\nos.write(2, b'ours')"
+    )
+    root = Path(camera_module.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, env=dict(os.environ))
+    assert done.stderr == b"ours"

@@ -1,0 +1,320 @@
+"""The drawn demo data: what an action unit does to the pixels, the votes, the files, and that it can be learned."""
+
+from collections import Counter
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_lib.datasets import demo
+from fer_lib.datasets.fer2013 import USAGES, VOTE_NAMES, load_fer2013
+from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
+
+# A face whose parts can be told apart by colour: blue brows, green irises, red lips on grey skin
+MARKED = demo.Identity(
+    hair_style="bald", skin=(150, 150, 150), hair=(0, 0, 255), iris=(0, 255, 0), lips=(255, 0, 0), wrinkles=0.0
+)
+SIDE = 192
+
+
+def part(colour: str, action_units, scene=demo.FRONTAL, identity=MARKED) -> np.ndarray:
+    """(n, 2) x, y of the pixels of a marked part; `colour` is R, G or B."""
+    picture = demo.draw_face(action_units, identity, scene, SIDE).astype(int)
+    own = "RGB".index(colour)
+    others = np.delete(picture, own, axis=2).max(axis=2)
+    return np.argwhere(picture[..., own] > others + 40)[:, ::-1]
+
+
+def corner_height(action_units, right: bool) -> float:
+    """Row of the outermost lip pixels on one side of the picture; smaller is higher."""
+    lips = part("R", action_units)
+    outermost = lips[:, 0].max() if right else lips[:, 0].min()
+    return lips[np.abs(lips[:, 0] - outermost) <= 2, 1].mean()
+
+
+def lip_width(action_units) -> int:
+    return int(np.ptp(part("R", action_units)[:, 0]))
+
+
+def brow_rows(action_units, inner: bool) -> float:
+    """Mean row of the brows' inner or outer thirds."""
+    brows = part("B", action_units)
+    away = np.abs(brows[:, 0] - (SIDE - 1) / 2)
+    near, far = np.quantile(away, (0.25, 0.75))
+    return brows[away <= near if inner else away >= far, 1].mean()
+
+
+def mouth_opening(action_units) -> int:
+    """Rows between the highest and the lowest lip pixel of the middle columns."""
+    lips = part("R", action_units)
+    return int(np.ptp(lips[np.abs(lips[:, 0] - (SIDE - 1) / 2) < 4, 1]))
+
+
+def grey(action_units, identity=demo.AVERAGE) -> np.ndarray:
+    return cv2.cvtColor(demo.draw_face(action_units, identity, size=SIDE), cv2.COLOR_RGB2GRAY).astype(float)
+
+
+def rises(values) -> bool:
+    return bool((np.diff(values) > 0).all())
+
+
+STEPS = (0, 0.33, 0.66, 1)
+
+
+def test_lip_corners_rise_with_au12_and_fall_with_au15():
+    for right in (False, True):
+        assert rises([-corner_height({12: a}, right) for a in STEPS])
+        assert rises([corner_height({15: a}, right) for a in STEPS])
+
+
+def test_lips_stretch_with_au12_and_au20_and_narrow_with_au23():
+    assert rises([lip_width({12: a}) for a in STEPS])
+    assert rises([lip_width({20: a}) for a in STEPS])
+    assert rises([-lip_width({23: a}) for a in STEPS])
+    assert rises([-len(part("R", {24: a})) for a in STEPS])  # pressed lips show less red
+
+
+def test_one_side_moves_alone():
+    right_rest, left_rest = corner_height({}, True), corner_height({}, False)
+    person_left = {12: (1, 0)}  # the person's left is the picture's right
+    assert corner_height(person_left, True) < right_rest - 4
+    assert abs(corner_height(person_left, False) - left_rest) <= 1  # the middle of the mouth pulls a little
+    one, mirrored = (demo.draw_face({12: pair, 1: pair}, MARKED) for pair in ((1, 0), (0, 1)))
+    assert np.abs(one[:, ::-1].astype(int) - mirrored).mean() < 0.5  # only the eyes' highlights are not mirrored
+
+
+def test_iris_shows_more_with_au5_and_vanishes_with_au45():
+    assert rises([len(part("G", {5: a})) for a in STEPS])
+    assert rises([-len(part("G", {45: a})) for a in STEPS])
+    assert len(part("G", {45: 1})) == 0
+    assert len(part("G", {5: 1})) > 1.4 * len(part("G", {}))
+
+
+def test_lids_move_as_named():
+    def lids(action_units):
+        rows = part("G", action_units)[:, 1]
+        return rows.min(), rows.max()
+
+    upper, lower = lids({})
+    assert lids({5: 1})[0] <= upper - 3  # the upper lid lifts
+    for number in (6, 7):  # both lids close in, the lower one most
+        assert lids({number: 1})[0] >= upper + 1 and lids({number: 1})[1] <= lower - 2, number
+
+
+def test_brows_move_as_named():
+    assert rises([-brow_rows({1: a, 2: a}, inner=True) for a in STEPS])
+    assert rises([-brow_rows({1: a, 2: a}, inner=False) for a in STEPS])
+    assert rises([brow_rows({4: a}, inner=True) for a in STEPS])
+    # AU 1 alone tilts the brows one way, AU 2 alone the other
+    rest = brow_rows({}, True) - brow_rows({}, False)
+    assert brow_rows({1: 1}, True) - brow_rows({1: 1}, False) < rest - 3
+    assert brow_rows({2: 1}, True) - brow_rows({2: 1}, False) > rest + 3
+
+
+def test_mouth_opens_with_25_26_27_in_this_order():
+    assert rises([mouth_opening(a) for a in ({}, {25: 1}, {26: 1}, {27: 1})])
+    assert rises([mouth_opening({27: a}) for a in STEPS])
+
+
+def test_every_action_unit_changes_the_picture_and_more_when_stronger():
+    rest = grey({})
+    for number in demo.ACTION_UNITS:
+        half, full = (np.abs(grey({number: a}) - rest).mean() for a in (0.5, 1))
+        assert full > half > 0.05, (number, half, full)  # 0.05 grey levels: about the area of one short fold
+
+
+def test_wrinkles_and_beard_darken():
+    old, young = grey({}, replace(demo.AVERAGE, wrinkles=1.0)), grey({})
+    for rows, columns in (
+        (slice(40, 62), slice(60, 132)),
+        (slice(94, 100), slice(60, 74)),
+        (slice(112, 136), slice(50, 80)),
+    ):
+        assert old[rows, columns].mean() < young[rows, columns].mean() - 0.5  # forehead, pouches, fold beside the nose
+    assert grey({}, replace(demo.AVERAGE, beard=0.8)).mean() < grey({}).mean() - 1
+
+
+def test_pose_light_and_zoom_act_as_named():
+    def lips(**scene):
+        return part("R", {}, replace(demo.FRONTAL, **scene)).mean(axis=0)
+
+    x, y = lips()
+    assert lips(yaw=20)[0] > x + 5 and lips(yaw=-20)[0] < x - 5
+    assert lips(pitch=10)[1] < y - 3 and lips(pitch=-10)[1] > y + 3
+    assert lips(roll=10)[0] < x - 3  # clockwise: the chin swings to the left of the picture
+    assert lips(shift=(0.1, 0))[0] == pytest.approx(x + 0.1 * SIDE, abs=1)
+    assert len(part("R", {}, replace(demo.FRONTAL, zoom=1.2))) > 1.3 * len(part("R", {}))  # 1.44 but for the rims
+    lit = demo.draw_face({}, scene=replace(demo.FRONTAL, light=(-0.4, 0)), size=64).astype(float)
+    assert lit[:, :32].mean() > lit[:, 32:].mean() + 20
+
+
+def test_blur_and_noise():
+    sharp = demo.draw_face({}, size=48).astype(float)
+    blurred = demo.draw_face({}, scene=replace(demo.FRONTAL, blur=0.04), size=48).astype(float)
+    assert np.abs(np.diff(blurred, axis=1)).mean() < 0.7 * np.abs(np.diff(sharp, axis=1)).mean()
+    noisy = [demo.draw_face({}, scene=replace(demo.FRONTAL, noise=6, noise_seed=k), size=48) for k in (1, 1, 2)]
+    assert np.array_equal(noisy[0], noisy[1]) and not np.array_equal(noisy[0], noisy[2])
+    assert 4.5 < (noisy[0] - sharp)[..., 0].std() < 6.5  # 6, less what is cut off at 0 and 255
+
+
+@pytest.mark.parametrize("size", [8, 48, 97, 256])
+def test_any_size(size):
+    picture = demo.draw_face({12: 0.5}, size=size)
+    assert picture.shape == (size, size, 3) and picture.dtype == np.uint8
+    reference = cv2.resize(demo.draw_face({12: 0.5}, size=256), (size, size), interpolation=cv2.INTER_AREA)
+    assert np.abs(picture.astype(int) - reference).mean() < 5  # the same drawing; lines are whole pixels wide
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: demo.draw_face({3: 1}), "cannot be drawn"),
+        (lambda: demo.draw_face({12: 1.2}), "0-1"),
+        (lambda: demo.draw_face({12: (0.5, -0.1)}), "0-1"),
+        (lambda: demo.draw_face({12: float("nan")}), "0-1"),
+        (lambda: demo.draw_face(np.zeros(20)), "must be"),
+        (lambda: demo.draw_face({}, size=7), "at least 8"),
+        (lambda: demo.expression("joy", 1, np.random.default_rng(0)), "unknown emotion"),
+        (lambda: demo.stills(0), "at least one"),
+        (lambda: demo.stills(3, people=range(0)), "at least one"),
+        (lambda: demo.fer2013_stills(5, 0, 5), "needs a row"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def test_prototypes_name_every_emotion_and_only_known_units():
+    assert set(demo.PROTOTYPES) | {"uncertain"} == set(EMOTIONS)
+    rng = np.random.default_rng(0)
+    for emotion, forms in demo.PROTOTYPES.items():
+        for form in forms:
+            assert set(form) <= set(demo.ACTION_UNITS), emotion
+        array = demo.expression(emotion, 1.0, rng)
+        named = {number for form in forms for number in form}
+        strong = {n for n, row in zip(demo.ACTION_UNITS, array.max(axis=1), strict=True) if row > 0.1}
+        assert strong <= named and bool(strong) == (emotion != "neutral")
+        assert demo.expression(emotion, 0.3, rng).max() <= 0.3 + 1e-9
+    sides = {tuple(demo.expression("contempt", 1.0, rng).sum(axis=0).argsort()) for _ in range(20)}
+    assert sides == {(0, 1), (1, 0)}  # either side of the face
+    assert demo.expression("uncertain", 1.0, rng).max() <= 0.5
+
+
+def test_same_seed_same_data_another_seed_another():
+    first, again, other = demo.stills(12, 5), demo.stills(12, 5), demo.stills(12, 6)
+    for name in ("pictures", "emotion", "intensity", "votes", "label", "identity", "action_units"):
+        assert np.array_equal(getattr(first, name), getattr(again, name)), name
+        assert not np.array_equal(getattr(first, name), getattr(other, name)) or name == "identity", name
+    assert demo.random_identity(3, 5) == demo.random_identity(3, 5) != demo.random_identity(3, 6)
+
+
+def test_stills_shapes_and_equal_parts():
+    data = demo.stills(27, 1, size=32, people=range(4, 7))
+    assert len(data) == 27
+    assert data.pictures.shape == (27, 32, 32) and data.pictures.dtype == np.uint8
+    assert data.action_units.shape == (27, len(demo.ACTION_UNITS), 2) and data.action_units.dtype == np.float32
+    assert set(Counter(data.emotion.tolist()).values()) == {3}
+    assert set(data.identity.tolist()) == {4, 5, 6}
+    assert (data.intensity[data.emotion == EMOTIONS.index("neutral")] == 0).all()
+    assert demo.stills(2, size=24, colour=True).pictures.shape == (2, 24, 24, 3)
+    assert len(demo.stills(1)) == 1
+
+
+def test_votes_are_ten_and_follow_the_intensity():
+    data = demo.stills(360, 2, size=8)
+    assert (data.votes.sum(axis=1) == demo.RATERS).all() and data.votes.shape == (360, len(VOTE_NAMES))
+    own = data.votes[np.arange(360), data.emotion]
+    named = ~np.isin(data.emotion, [EMOTIONS.index("neutral"), EMOTIONS.index("uncertain")])
+    strong, weak = named & (data.intensity > 0.8), named & (data.intensity < 0.5)
+    assert strong.sum() > 20 and weak.sum() > 10
+    assert own[strong].mean() > 8 and own[weak].mean() < 6
+    neutral = data.votes[:, EMOTIONS.index("neutral")]
+    assert neutral[weak].mean() > neutral[strong].mean() + 1.5
+    assert data.votes[:, VOTE_NAMES.index("NF")].sum() > 0  # some raters see no face in the worst pictures
+
+
+def test_vote_probabilities():
+    for emotion in EMOTIONS:
+        for intensity in (0.0, 0.5, 1.0):
+            chance = demo.vote_probabilities(emotion, intensity)
+            assert chance.sum() == pytest.approx(1) and (chance >= 0).all()
+    at = [demo.vote_probabilities("fear", i)[EMOTIONS.index("fear")] for i in (0.2, 0.4, 0.6, 0.8, 1)]
+    assert rises(at)
+    middling = demo.vote_probabilities("fear", 0.5)
+    assert middling[EMOTIONS.index("surprise")] > 2 * middling[EMOTIONS.index("disgust")]
+    assert demo.vote_probabilities("happy", 1, clarity=0.3)[EMOTIONS.index("uncertain")] > 0.5
+
+
+def test_seven_class_label_is_one_of_the_votes():
+    rng = np.random.default_rng(0)
+    votes = np.zeros(10, int)
+    votes[[EMOTIONS.index("contempt"), EMOTIONS.index("happy"), EMOTIONS.index("sad")]] = 5, 4, 1
+    drawn = Counter(demo.sampled_label(votes, rng) for _ in range(500))
+    assert set(drawn) == {FER2013_EMOTIONS.index("happy"), FER2013_EMOTIONS.index("sad")}
+    assert 360 < drawn[FER2013_EMOTIONS.index("happy")] < 440  # 400 expected, standard deviation 9
+    unseen = np.zeros(10, int)
+    unseen[-1] = 10
+    assert FER2013_EMOTIONS[demo.sampled_label(unseen, rng)] == "neutral"
+    data = demo.stills(180, 3, size=8)
+    majority = data.votes[:, [EMOTIONS.index(name) for name in FER2013_EMOTIONS]].argmax(axis=1)
+    assert 0.6 < (data.label == majority).mean() < 0.99  # the two label sets agree mostly, not always
+
+
+def test_files_load_with_counts_votes_and_copies(tmp_path):
+    folder = demo.write_fer2013(tmp_path / "new", training=40, public=8, private=9, seed=4)
+    data = load_fer2013(folder / "fer2013" / "fer2013.csv", folder / "fer2013" / "fer2013new.csv")
+    assert [int((data.usage == usage).sum()) for usage in USAGES] == [40, 8, 9]
+    assert list(data.usage) == sorted(data.usage, key=USAGES.index)  # official order
+    drawn = demo.fer2013_stills(40, 8, 9, seed=4)
+    for name, loaded in (("pictures", data.pixels), ("label", data.label), ("votes", data.votes)):
+        assert np.array_equal(np.concatenate([getattr(drawn[usage], name) for usage in USAGES]), loaded), name
+    assert len(data.training()) == 38  # two copies, one of each test part, are dropped
+    assert data.in_training("PublicTest").sum() == 1 and data.in_training("PrivateTest").sum() == 1
+    assert (data.votes.sum(axis=1) == 10).all()
+    head = (folder / "fer2013" / "fer2013new.csv").read_text().splitlines()[0]
+    assert head == (
+        "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    )  # Microsoft's
+    again = demo.write_fer2013(tmp_path / "again", training=40, public=8, private=9, seed=4)
+    for name in ("fer2013.csv", "fer2013new.csv"):
+        assert (folder / "fer2013" / name).read_bytes() == (again / "fer2013" / name).read_bytes()
+
+
+def test_smallest_files(tmp_path):
+    folder = demo.write_fer2013(tmp_path, 1, 1, 1)
+    data = load_fer2013(folder / "fer2013" / "fer2013.csv", folder / "fer2013" / "fer2013new.csv")
+    assert len(data) == 3 and len(data.training()) == 1
+
+
+def test_nobody_is_in_two_parts():
+    parts = demo.fer2013_stills(60, 16, 16, seed=2)
+    test = [set(parts[usage].identity.tolist()) for usage in USAGES[1:]]
+    assert not test[0] & test[1]
+    pictures = {p.tobytes() for usage in USAGES[1:] for p in parts[usage].pictures}
+    training = parts["Training"]
+    originals = np.array([p.tobytes() not in pictures for p in training.pictures])
+    assert originals.sum() == 58
+    assert not set(training.identity[originals].tolist()) & (test[0] | test[1])
+    everyone = {demo.random_identity(k, 2) for k in range(40)}
+    assert len(everyone) == 40  # and different numbers are different faces
+
+
+def test_expressions_are_learned_on_new_people_and_shuffled_labels_are_not():
+    from sklearn.linear_model import RidgeClassifier
+
+    gradients = cv2.HOGDescriptor((48, 48), (16, 16), (8, 8), (8, 8), 9)
+
+    def features(data):
+        return np.stack([gradients.compute(p).ravel() for p in data.pictures])
+
+    training = demo.stills(720, 1, people=range(180))
+    test = demo.stills(225, 1, people=range(180, 240))
+    x, x_test = features(training), features(test)
+    learned = (RidgeClassifier(3.0).fit(x, training.emotion).predict(x_test) == test.emotion).mean()
+    shuffled = np.random.default_rng(0).permutation(training.emotion)
+    control = (RidgeClassifier(3.0).fit(x, shuffled).predict(x_test) == test.emotion).mean()
+    # chance is 1/9, its standard deviation over 225 pictures 0.021
+    assert learned > 0.45, learned
+    assert control < 0.20, control

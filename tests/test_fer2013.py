@@ -1,0 +1,157 @@
+"""FER2013 and FER+ loaders: both csv headers, the folder version, the contract's rules by hand, refusals."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_lib.datasets.fer2013 import FERPLUS_COLUMNS, VOTE_NAMES, Fer2013, load_fer2013, load_folder
+from fer_lib.errors import InputError
+from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
+
+RNG = np.random.default_rng(0)
+PICTURES = RNG.integers(0, 256, (6, 48, 48), dtype=np.uint8)
+PICTURES[1] = PICTURES[4]  # a Training row that stands in PublicTest
+USAGE = ["Training", "Training", "Training", "Training", "PublicTest", "PrivateTest"]
+LABELS = [0, 3, 6, 1, 3, 5]
+PLUS = list(FERPLUS_COLUMNS)
+
+
+def write_csv(path, header="emotion,pixels,Usage", pictures=PICTURES, usage=USAGE):
+    order = [name.strip().lower() for name in header.split(",")]
+    lines = [header]
+    for label, picture, use in zip(LABELS, pictures, usage, strict=True):
+        cells = {"emotion": str(label), "pixels": " ".join(map(str, picture.ravel())), "usage": use}
+        lines.append(",".join(cells[name] for name in order))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_votes(path, rows, usage=USAGE):
+    lines = [",".join(["Usage", "Image name", *PLUS])]
+    lines += [",".join([u, "", *(str(row.get(name, 0)) for name in PLUS)]) for u, row in zip(usage, rows, strict=True)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("header", ["emotion,pixels,Usage", "emotion, Usage, pixels"])
+def test_both_headers(tmp_path, header):
+    data = load_fer2013(write_csv(tmp_path / "a.csv", header))
+    assert len(data) == 6 and (data.pixels == PICTURES).all() and data.label.tolist() == LABELS
+    assert data.votes is None and data.split("PublicTest").label.tolist() == [3]
+
+
+def test_duplicates_of_test_pictures_leave_training(tmp_path):
+    data = load_fer2013(write_csv(tmp_path / "a.csv"))
+    assert data.training().label.tolist() == [0, 6, 1]
+    assert data.in_training("PublicTest").tolist() == [True] and data.in_training("PrivateTest").tolist() == [False]
+
+
+VOTES = [
+    {"neutral": 10},
+    {"happiness": 6, "neutral": 4},  # 6 of 10: a majority
+    {"anger": 5, "sadness": 5},  # half is not more than half
+    {"fear": 1, "surprise": 4, "sadness": 3, "neutral": 2},  # after the single vote goes, 4 of 9
+    {"unknown": 8, "NF": 2},
+    {"NF": 6, "neutral": 4},
+]
+
+
+def test_majority_rule_by_hand(tmp_path):
+    data = load_fer2013(write_csv(tmp_path / "a.csv"), write_votes(tmp_path / "v.csv", VOTES))
+    neutral, happy = EMOTIONS.index("neutral"), EMOTIONS.index("happy")
+    assert data.ferplus_majority().tolist() == [neutral, happy, -1, -1, -1, -1]
+
+
+def test_a_single_vote_counts_zero(tmp_path):
+    """5 fear against 4 + 1 others: 5 of 10 is no majority, but 5 of 9 is."""
+    votes = [{"fear": 5, "surprise": 4, "sadness": 1}] * 6
+    data = load_fer2013(write_csv(tmp_path / "a.csv"), write_votes(tmp_path / "v.csv", votes))
+    assert data.ferplus_majority().tolist() == [EMOTIONS.index("fear")] * 6
+
+
+def test_distribution_by_hand(tmp_path):
+    data = load_fer2013(write_csv(tmp_path / "a.csv"), write_votes(tmp_path / "v.csv", VOTES))
+    soft, valid = data.emotion_distribution()
+    assert valid.tolist() == [True] * 5 + [False]  # the last is mostly not a face
+    assert soft[1, EMOTIONS.index("happy")] == pytest.approx(0.6)
+    assert soft[4, EMOTIONS.index("uncertain")] == 1  # the two NF votes are dropped
+    np.testing.assert_allclose(soft[valid].sum(axis=1), 1)
+    assert VOTE_NAMES[:-1] == EMOTIONS
+
+
+def test_no_votes_no_distribution(tmp_path):
+    data = load_fer2013(write_csv(tmp_path / "a.csv"))
+    with pytest.raises(ValueError, match="fer2013new.csv"):
+        data.ferplus_majority()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no column 'emotion'"),
+        ("emotion,pixels\n0,1 2 3\n", "no column 'Usage'"),
+        ("emotion,pixels,Usage\n", "no rows"),
+        ("emotion,pixels,Usage\n0,1 2 3,Training\n", "line 2: 3 pixels, not 2304"),
+        ("emotion,pixels,Usage\n7," + "0 " * 2304 + ",Training\n", "line 2: emotion '7' is not 0-6"),
+        ("emotion,pixels,Usage\n0," + "0 " * 2304 + ",Test\n", "usage 'Test' is none of"),
+        ("emotion,pixels,Usage\n0," + "0 " * 2303 + "256,Training\n", "not a number from 0 to 255"),
+        ("emotion,pixels,Usage\n0," + "0 " * 2303 + "x,Training\n", "not a number from 0 to 255"),
+        ("emotion,pixels,Usage\n0,1\n", "2 fields"),
+    ],
+)
+def test_refused(tmp_path, text, message):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_fer2013(tmp_path / "a.csv")
+
+
+def test_votes_of_other_pictures_are_refused(tmp_path):
+    pictures = write_csv(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="does not match"):
+        load_fer2013(pictures, write_votes(tmp_path / "v.csv", VOTES[:5], USAGE[:5]))
+    with pytest.raises(InputError, match="does not match"):
+        load_fer2013(pictures, write_votes(tmp_path / "w.csv", VOTES, USAGE[::-1]))
+
+
+def test_unknown_split():
+    data = Fer2013(PICTURES, np.array(LABELS), np.array(USAGE))
+    with pytest.raises(InputError, match="Training, PublicTest, PrivateTest"):
+        data.split("Validation")
+
+
+def test_folder_version(tmp_path):
+    """Kaggle's names, with upper case and another size of picture; order and labels by path."""
+    for folder, value in (("angry", 10), ("Happy", 200), ("neutral", 90)):
+        (tmp_path / folder).mkdir()
+        Image.new("L", (96, 96), value).save(tmp_path / folder / "im0.png")
+    pictures, labels, paths = load_folder(tmp_path)
+    assert pictures.shape == (3, 48, 48) and pictures[:, 0, 0].tolist() == [200, 10, 90]
+    assert [FER2013_EMOTIONS[i] for i in labels] == ["happy", "anger", "neutral"]
+    assert [p.parent.name for p in paths] == ["Happy", "angry", "neutral"]
+
+
+def test_folder_refusals(tmp_path):
+    with pytest.raises(InputError, match="no class folders"):
+        load_folder(tmp_path)
+    with pytest.raises(InputError, match="not a folder"):
+        load_folder(tmp_path / "none")
+    (tmp_path / "happy").mkdir()
+    with pytest.raises(InputError, match="no pictures"):
+        load_folder(tmp_path)
+    (tmp_path / "happy" / "a.jpg").write_text("x")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_folder(tmp_path)
+    (tmp_path / "grumpy").mkdir()
+    with pytest.raises(InputError, match="not a class"):
+        load_folder(tmp_path)
+
+
+def test_the_real_files(fer_data):
+    """The counts that the contract names."""
+    folder = fer_data / "fer2013"
+    data = load_fer2013(folder / "fer2013.csv", folder / "fer2013new.csv")
+    private = data.split("PrivateTest")
+    assert (len(data), len(data.training()), len(private)) == (35887, 28709 - 703, 3589)
+    assert (private.ferplus_majority() >= 0).sum() == 3153
+    assert (data.in_training("PrivateTest").sum(), data.in_training("PublicTest").sum()) == (288, 280)
+    assert (~data.emotion_distribution()[1]).sum() == 177

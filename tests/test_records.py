@@ -1,0 +1,109 @@
+"""Tables: columns, values by hand, the empty frame, all three formats."""
+
+import csv
+import json
+
+import numpy as np
+import pandas
+import pytest
+
+from fer_lib.affect import ADFES_POINTS, expected_va, from_seven, to_seven
+from fer_lib.errors import InputError
+from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS, Faces
+from fer_lib.files import OutputNames, replacing
+from fer_lib.records import columns, empty_record, face_records, write_table
+
+
+def two_faces(labels=EMOTIONS):
+    emotion = np.full((2, len(labels)), 0.5 / (len(labels) - 1), np.float32)
+    emotion[0, labels.index("happy")] = emotion[1, labels.index("sad")] = 0.5
+    boxes = np.array([[10, 20, 40, 60], [100, 5, 150, 55]], np.int32)
+    return Faces(boxes, np.array([0.9, 0.8], np.float32), emotion, labels=labels)
+
+
+def test_record_by_hand():
+    row = face_records(two_faces(), "a.jpg", 3, 0.12)[1]
+    assert (row["source"], row["frame"], row["time_s"], row["face_id"]) == ("a.jpg", 3, 0.12, 1)
+    assert (row["x"], row["y"], row["w"], row["h"]) == (100, 5, 50, 50)
+    assert row["emotion"] == "sad" and row["confidence"] == row["sad"] == 0.5 and row["anger"] == 0.0625
+    assert "valence" not in row
+
+
+def test_track_ids_and_va_are_told():
+    faces = two_faces()
+    tracked = Faces(
+        faces.xyxy, faces.score, faces.emotion, np.array([[0.5, -0.25], [0, 1]]), np.array([7, 3]), EMOTIONS
+    )
+    rows = tracked.records()
+    assert [row["face_id"] for row in rows] == [7, 3]
+    assert (rows[0]["valence"], rows[0]["arousal"]) == (0.5, -0.25)
+
+
+def test_a_class_the_model_lacks_stays_empty(tmp_path):
+    write_table(tmp_path / "t.csv", face_records(two_faces(FER2013_EMOTIONS), "a"), columns())
+    rows = list(csv.DictReader(open(tmp_path / "t.csv")))
+    assert rows[0]["contempt"] == "" and rows[0]["happy"] == "0.5"
+
+
+def test_no_face_is_a_row_with_empty_cells(tmp_path):
+    assert face_records(Faces.empty()) == []
+    rows = [empty_record("v.mp4", 4, 0.16), *face_records(two_faces(), "v.mp4", 5, 0.2)]
+    for suffix in ("csv", "json", "parquet"):
+        write_table(tmp_path / f"t.{suffix}", rows, columns(va=True, video=True))
+    table = list(csv.reader(open(tmp_path / "t.csv")))
+    assert tuple(table[0]) == columns(va=True, video=True)
+    assert table[1] == ["v.mp4", "4", "0.16"] + [""] * (len(table[0]) - 3)
+    listed = json.loads((tmp_path / "t.json").read_text())
+    assert listed[0]["x"] is None and listed[1]["x"] == 10 and list(listed[0]) == table[0]
+    parquet = pandas.read_parquet(tmp_path / "t.parquet")
+    assert list(parquet.columns) == table[0] and parquet["x"].isna().tolist() == [True, False, False]
+    assert parquet["happy"][1] == 0.5
+
+
+def test_an_empty_table_has_its_header(tmp_path):
+    write_table(tmp_path / "t.csv", [], columns())
+    write_table(tmp_path / "t.parquet", [], columns())
+    assert (tmp_path / "t.csv").read_text().strip() == ",".join(columns())
+    assert list(pandas.read_parquet(tmp_path / "t.parquet").columns) == list(columns())
+
+
+def test_another_suffix_is_refused(tmp_path):
+    with pytest.raises(InputError, match=".csv, .json, .parquet"):
+        write_table(tmp_path / "t.xlsx", [], columns())
+    assert not list(tmp_path.iterdir())
+
+
+def test_output_names_do_not_collide(tmp_path):
+    names = OutputNames(tmp_path)
+    given = [names(source, ".png").name for source in ("a/x.jpg", "b/x.png", "c/X.jpg", "y.jpg")]
+    assert given == ["x_fer.png", "x_fer_2.png", "X_fer_3.png", "y_fer.png"]
+
+
+def test_replacing_leaves_the_old_file_when_it_fails(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(RuntimeError), replacing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["old"]
+
+
+def test_valence_arousal_by_hand():
+    certain = np.eye(9, dtype=np.float32)
+    va = expected_va(certain)
+    assert va[EMOTIONS.index("neutral")].tolist() == [0, 0]
+    np.testing.assert_allclose(va[EMOTIONS.index("happy")], [(5.88 - 4) / 3, (5.27 - 4) / 3], rtol=1e-6)
+    half = (certain[0] + certain[4])[None] / 2
+    mean = (np.array(ADFES_POINTS["anger"]) + ADFES_POINTS["happy"]) / 2
+    np.testing.assert_allclose(expected_va(half)[0], (mean - 4) / 3, atol=1e-6)
+    assert expected_va(np.zeros((0, 9), np.float32)).shape == (0, 2)
+    np.testing.assert_allclose(to_seven(from_seven([1, 4, 7])), [1, 4, 7])
+    assert from_seven(1) == -1 and from_seven(7) == 1
+
+
+def test_faces_check_their_rows():
+    with pytest.raises(ValueError, match="score has 1 rows for 2 boxes"):
+        Faces(np.zeros((2, 4), np.int32), np.zeros(1, np.float32))
+    faces = two_faces()[np.array([1])]
+    assert len(faces) == 1 and faces.top()[0] == ["sad"] and faces.labels == EMOTIONS
+    with pytest.raises(ValueError, match="carry no emotions"):
+        Faces.empty().top()

@@ -1,0 +1,474 @@
+"""Videos in and out, on files made here with PyAV."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from fer_lib import video as video_module
+from fer_lib.demo_video import make_demo_video
+from fer_lib.errors import InputError
+from fer_lib.faces import EMOTIONS, Faces
+from fer_lib.video import VideoReader, VideoWriter, annotate_video
+
+RED, GREEN, BLUE, WHITE = (230, 30, 30), (30, 200, 60), (40, 60, 220), (240, 240, 240)
+
+
+def picture(index: int, width: int, height: int) -> np.ndarray:
+    """Four coloured quarters, so that a turn or a swapped channel shows, and a grey band that tells the frame."""
+    image = np.empty((height, width, 3), np.uint8)
+    image[: height // 2, : width // 2], image[: height // 2, width // 2 :] = RED, GREEN
+    image[height // 2 :, : width // 2], image[height // 2 :, width // 2 :] = BLUE, WHITE
+    image[height // 2 - 4 : height // 2 + 4, width // 4 : -width // 4] = 3 * index % 250
+    return image
+
+
+def make_video(
+    path,
+    count=40,
+    size=(96, 64),
+    codec="libx264",
+    pixels="yuv420p",
+    stamps_ms=None,
+    rotation=None,
+    sound_s=0.0,
+    options=None,
+    faststart=False,
+    noise=False,
+) -> Path:
+    """25 frames/s, or at the given milliseconds. noise makes it large, so that a cut hits the frames."""
+    width, height = size
+    base = Fraction(1, 1000) if stamps_ms else Fraction(1, 25)
+    random = np.random.default_rng(0)
+    with av.open(str(path), "w", options={"movflags": "faststart"} if faststart else {}) as container:
+        stream = container.add_stream(codec, rate=25, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        stream.codec_context.time_base = base
+        if rotation is not None:
+            stream.set_display_rotation(rotation)
+        if sound_s:
+            _add_sound(container, sound_s)
+        for index in range(count):
+            image = picture(index, width, height)
+            if noise:
+                image = random.integers(0, 256, image.shape, dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(image)
+            frame.pts, frame.time_base = (stamps_ms[index] if stamps_ms else index), base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return Path(path)
+
+
+def _add_sound(container, seconds):
+    stream = container.add_stream("aac", rate=16000, layout="mono")
+    container.start_encoding()
+    for begin in range(0, int(seconds * 16000), 1024):
+        wave = np.sin(np.arange(begin, begin + 1024) / 16000 * 2 * np.pi * 440).astype(np.float32)[None]
+        frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 16000, begin, Fraction(1, 16000)
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))
+
+
+def stamps(path) -> list[float]:
+    """The frames' times as PyAV itself gives them: the truth for the reader."""
+    with av.open(str(path)) as container:
+        return [frame.time for frame in container.decode(video=0)]
+
+
+def one_face(image: np.ndarray) -> Faces:
+    """A recogniser that always finds one happy face in the middle."""
+    height, width = image.shape[:2]
+    box = np.array([[width // 4, height // 4, width // 2, height // 2]], np.int32)
+    emotion = np.full((1, len(EMOTIONS)), 0.05, np.float32)
+    emotion[0, EMOTIONS.index("happy")] = 0.6
+    return Faces(box, np.ones(1, np.float32), emotion, labels=EMOTIONS)
+
+
+def no_face(image: np.ndarray) -> Faces:
+    return Faces.empty()
+
+
+def unchanged(image: np.ndarray, faces: Faces) -> np.ndarray:
+    return image
+
+
+def rows_of(path) -> list[dict]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def left_behind(folder) -> list[str]:
+    return sorted(p.name for p in Path(folder).iterdir()) if Path(folder).exists() else []
+
+
+def corners(image) -> list[np.ndarray]:
+    """The mean colours of the corners: upper left, upper right, lower left, lower right."""
+    ends = slice(8), slice(-8, None)
+    return [image[y, x].reshape(-1, 3).mean(axis=0) for y in ends for x in ends]
+
+
+def assert_corners(image, expected):
+    for got, wanted in zip(corners(image), expected, strict=True):
+        assert np.abs(got - wanted).max() < 25, (got, wanted)  # x264 at crf 20, chroma at half size, twice
+
+
+VARIABLE = [index * 40 + (index * 7) % 31 for index in range(40)]  # gaps from 16 to 47 ms
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("constant.mp4", {}),
+        ("variable.mp4", {"stamps_ms": VARIABLE}),
+        ("late start.mkv", {"stamps_ms": [100 + t for t in VARIABLE]}),
+        ("odd.mp4", {"size": (97, 63), "pixels": "yuv444p"}),
+        ("old.avi", {"codec": "mpeg4"}),
+        ("ünï cödé: 100%d.mp4", {}),
+        ("ten_bit.mkv", {"pixels": "yuv420p10le"}),
+    ],
+)
+def test_annotated_video_has_every_frame_at_its_time(tmp_path, name, how):
+    source = make_video(tmp_path / name, **how)
+    out, table = tmp_path / "out" / "a_fer.mp4", tmp_path / "out" / "a_fer.csv"
+    summary = annotate_video(source, one_face, out, table_path=table, progress=False)
+
+    truth = stamps(source)
+    assert summary.frames == summary.faces == 40 and summary.skipped == 0
+    assert np.abs(np.array(stamps(out)) - truth).max() < 1e-6  # the source's time base, made finer, holds them exactly
+    rows = rows_of(table)
+    assert [int(row["frame"]) for row in rows] == list(range(40))
+    assert np.abs(np.array([float(row["time_s"]) for row in rows]) - truth).max() < 0.001
+    assert {row["measured"] for row in rows} == {"1"} and {row["emotion"] for row in rows} == {"happy"}
+    with VideoReader(source) as before, VideoReader(out) as after:
+        assert (after.width, after.height, after.frames) == (before.width, before.height, 40)
+        assert abs(after.duration_s - before.duration_s) <= 1 / 25
+        for one, other in zip(before, after, strict=True):
+            assert one.image.flags.c_contiguous and one.image.dtype == np.uint8
+            assert_corners(one.image, [RED, GREEN, BLUE, WHITE])
+            assert_corners(other.image, [RED, GREEN, BLUE, WHITE])
+    assert left_behind(tmp_path / "out") == ["a_fer.csv", "a_fer.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("rotation", "expected"),
+    [
+        (90, [GREEN, WHITE, RED, BLUE]),  # counter-clockwise
+        (-90, [BLUE, RED, WHITE, GREEN]),
+        (180, [WHITE, BLUE, GREEN, RED]),
+    ],
+)
+def test_rotation_is_applied_once(tmp_path, rotation, expected):
+    source = make_video(tmp_path / "phone.mp4", count=5, rotation=rotation)
+    with av.open(str(source)) as container:
+        assert next(container.decode(video=0)).rotation in (rotation, -rotation if rotation == 180 else rotation)
+    annotate_video(source, no_face, tmp_path / "out.mp4", progress=False)
+    size = (64, 96) if abs(rotation) == 90 else (96, 64)
+    for path in (source, tmp_path / "out.mp4"):
+        with VideoReader(path) as video:
+            assert (video.width, video.height) == size
+            assert_corners(next(iter(video)).image, expected)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert next(container.decode(video=0)).rotation == 0
+
+
+def test_mirrored_video_is_upright(tmp_path):
+    path = tmp_path / "mirrored.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.set_display_rotation(0, hflip=True)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(0, 96, 64))))
+        container.mux(stream.encode(None))
+    with VideoReader(path) as video:
+        assert_corners(next(iter(video)).image, [GREEN, RED, WHITE, BLUE])
+
+
+def test_frames_without_a_face_keep_their_rows(tmp_path):
+    source = make_video(tmp_path / "empty_room.mp4", count=10)
+    seen = []
+    summary = annotate_video(
+        source, no_face, tmp_path / "o.mp4", table_path=tmp_path / "o.csv", on_rows=seen.extend, progress=False
+    )
+    rows = rows_of(tmp_path / "o.csv")
+    assert summary.faces == 0 and len(rows) == len(seen) == 10
+    assert rows[3]["x"] == rows[3]["emotion"] == "" and float(rows[3]["time_s"]) == pytest.approx(0.12, abs=0.001)
+
+
+def test_stamps_of_an_avi_with_b_frames_are_put_in_order(tmp_path):
+    source = make_video(tmp_path / "b.avi", options={"bf": "2"})  # an AVI holds decoding times only
+    with VideoReader(source) as video:
+        times = np.array([frame.time_s for frame in video])
+    assert np.allclose(np.diff(times), 1 / 25, atol=0.001)
+
+
+def test_stamp_that_comes_twice_is_moved_on(tmp_path):
+    whole = make_video(tmp_path / "whole.mp4", count=20, options={"bf": "0"})
+    source = tmp_path / "twice.mkv"
+    with av.open(str(source), "w") as output, av.open(str(whole)) as container:
+        track = output.add_stream_from_template(container.streams.video[0])
+        for index, packet in enumerate(p for p in container.demux(video=0) if p.size):
+            packet.pts = packet.dts = packet.dts if index != 5 else packet.dts - 512
+            packet.stream = track
+            output.mux(packet)
+    with VideoReader(source) as video:
+        times = np.array([frame.time_s for frame in video])
+    assert len(times) == 20 and (np.diff(times) > 0).all()
+    assert times[-1] == pytest.approx(19 / 25, abs=0.001)
+
+
+def test_clock_that_starts_again_goes_on(tmp_path):
+    part = make_video(tmp_path / "part.ts", count=30)
+    source = tmp_path / "joined.ts"
+    source.write_bytes(part.read_bytes() * 2)
+    with VideoReader(source) as video:
+        times = np.array([frame.time_s for frame in video])
+    assert len(times) == 60 and np.allclose(np.diff(times), 1 / 25, atol=0.001)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no colon in a file's name there")
+def test_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_video(tmp_path / "a.mp4", count=3).rename("12:30 talk.mp4")
+    assert annotate_video("12:30 talk.mp4", no_face, "out:put.mp4", progress=False).frames == 3
+    assert len(stamps(tmp_path / "out:put.mp4")) == 3
+
+
+def test_transport_stream_starts_at_zero(tmp_path):
+    source = make_video(tmp_path / "tv.ts", count=20)
+    assert stamps(source)[0] > 0.01
+    annotate_video(source, no_face, tmp_path / "o.mp4", table_path=tmp_path / "o.csv", progress=False)
+    wanted = np.arange(20) / 25
+    assert np.allclose([float(row["time_s"]) for row in rows_of(tmp_path / "o.csv")], wanted, atol=0.001)
+    assert np.allclose(stamps(tmp_path / "o.mp4"), wanted, atol=0.001)
+
+
+def test_sound_is_copied_and_may_be_longer_than_the_picture(tmp_path):
+    source = make_video(tmp_path / "talk.mp4", count=25, sound_s=2.0)
+    summary = annotate_video(source, one_face, tmp_path / "o.mp4", progress=False)
+    assert summary.sound == "copied" and summary.frames == 25
+
+    def sound(path):
+        with av.open(str(path)) as container:
+            return [(float(p.pts * p.time_base), bytes(p)) for p in container.demux(audio=0) if p.size]
+
+    before, after = sound(source), sound(tmp_path / "o.mp4")
+    assert [packet for _, packet in before] == [packet for _, packet in after] and len(before) > 20
+    assert np.allclose([t for t, _ in before], [t for t, _ in after], atol=0.001)
+
+
+def test_sound_that_mp4_cannot_hold_is_left_out_and_told(tmp_path):
+    source = tmp_path / "pcm.avi"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        sound = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        container.start_encoding()
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 3200), np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 8000, 0
+        container.mux(sound.encode(frame))
+        for index in range(10):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(index, 96, 64))))
+        container.mux(stream.encode(None))
+    assert annotate_video(source, no_face, tmp_path / "o.mp4", progress=False).sound == "left out (pcm_s16le)"
+    assert len(stamps(tmp_path / "o.mp4")) == 10
+
+
+def test_corrupt_packet_in_the_middle_is_skipped_and_counted(tmp_path):
+    source = make_video(tmp_path / "scratched.mp4", options={"g": "1"}, noise=True)
+    with av.open(str(source)) as container:
+        packets = [(p.pos, p.size, p.pts) for p in container.demux(video=0) if p.size]
+    content = bytearray(source.read_bytes())
+    position, size, _ = packets[20]
+    content[position : position + size] = bytes([0xFF]) * size
+    source.write_bytes(content)
+    table = tmp_path / "o.csv"
+    summary = annotate_video(source, one_face, tmp_path / "o.mp4", table_path=table, progress=False)
+    assert (summary.frames, summary.skipped) == (39, 1)
+    times = [round(float(row["time_s"]) * 25) for row in rows_of(table)]
+    assert times == [n for n in range(40) if n != 20]
+
+
+def _cut(path: Path, share: float) -> Path:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return path
+
+
+BAD = {
+    "missing.mp4": lambda p: p,
+    "folder.mp4": lambda p: p.mkdir(),
+    "empty.mp4": lambda p: p.write_bytes(b""),
+    "noise.mp4": lambda p: p.write_bytes(np.random.default_rng(1).bytes(60_000)),
+    "noise.avi": lambda p: p.write_bytes(np.random.default_rng(2).bytes(60_000)),
+    "text.mp4": lambda p: p.write_text("This is no video.\n" * 200),
+    "text.nfo": lambda p: p.write_text("This is no video.\n" * 200),  # FFmpeg plays it as text art
+    "no_index.mp4": lambda p: _cut(make_video(p, noise=True), 0.6),
+    "tail.mp4": lambda p: _cut(make_video(p, noise=True), 0.995),  # within the index
+    "faststart.mp4": lambda p: _cut(make_video(p, noise=True, faststart=True), 0.6),
+    "faststart_tail.mp4": lambda p: _cut(make_video(p, noise=True, faststart=True), 0.97),
+    "cut.mkv": lambda p: _cut(make_video(p, noise=True), 0.6),
+    "cut_tail.mkv": lambda p: _cut(make_video(p, noise=True), 0.97),
+    "cut.avi": lambda p: _cut(make_video(p, codec="mpeg4", noise=True), 0.6),
+    "cut.flv": lambda p: _cut(make_video(p, count=100, codec="flv1", noise=True), 0.6),
+    "header.mp4": lambda p: _cut(make_video(p, faststart=True), 0.02),
+    "sound.mp4": lambda p: _sound_only(p),
+    "zeros.mp4": lambda p: _zero_tail(make_video(p, count=100, noise=True, faststart=True)),
+}
+
+
+def _sound_only(path):
+    with av.open(str(path), "w") as container:
+        _add_sound(container, 1.0)
+
+
+def _zero_tail(path):
+    """What an interrupted download leaves that reserved its space."""
+    content = path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] + bytes(len(content) - half))
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_video_is_refused_in_one_line_and_leaves_nothing(tmp_path, name, capfd):
+    path = tmp_path / name
+    BAD[name](path)
+    out = tmp_path / "out"
+    with pytest.raises(InputError) as caught:
+        annotate_video(path, one_face, out / "o.mp4", table_path=out / "o.csv", progress=False)
+    message = str(caught.value)
+    assert name in message and "\n" not in message and (";" in message or "no such file" in message)
+    assert left_behind(out) == []
+    assert capfd.readouterr() == ("", "")  # FFmpeg's own complaints are not shown beside ours
+
+
+def test_cut_off_is_told_by_name_before_any_work(tmp_path):
+    path = _cut(make_video(tmp_path / "cut.mkv", noise=True), 0.6)
+    with pytest.raises(InputError, match="cut off"):
+        VideoReader(path)
+
+
+def test_output_that_cannot_be_written(tmp_path):
+    source = make_video(tmp_path / "a.mp4", count=3)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot write"):
+        annotate_video(source, no_face, tmp_path / "file" / "o.mp4", progress=False)
+    with pytest.raises(InputError, match="overwrite the input"):
+        annotate_video(source, no_face, tmp_path / "." / "a.mp4", progress=False)
+    with pytest.raises(InputError, match="written as"):
+        annotate_video(source, no_face, tmp_path / "o.gif", progress=False)
+    assert len(stamps(source)) == 3 and left_behind(tmp_path) == ["a.mp4", "file"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size there")
+def test_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    import resource
+
+    source = make_video(tmp_path / "a.mp4", noise=True, count=60)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(InputError, match="cannot write .*o.mp4: .*free some space"):
+            annotate_video(source, no_face, tmp_path / "out" / "o.mp4", progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert left_behind(tmp_path / "out") == []
+
+
+def test_interrupt_keeps_a_video_that_plays_and_its_table(tmp_path):
+    source = make_video(tmp_path / "long.mp4", sound_s=1.6)
+    seen = []
+
+    def interrupted(image):
+        if len(seen) == 15:
+            raise KeyboardInterrupt
+        seen.append(1)
+        return one_face(image)
+
+    with pytest.raises(KeyboardInterrupt):
+        annotate_video(source, interrupted, tmp_path / "o.mp4", table_path=tmp_path / "o.csv", progress=False)
+    assert len(rows_of(tmp_path / "o.csv")) == len(stamps(tmp_path / "o.mp4")) == 15
+    with VideoReader(tmp_path / "o.mp4") as video:
+        assert video.duration_s == pytest.approx(0.6, abs=0.04)
+
+
+def test_error_of_the_recogniser_leaves_nothing(tmp_path):
+    source, out = make_video(tmp_path / "a.mp4", count=5), tmp_path / "out"
+
+    def broken(image):
+        raise RuntimeError("model")
+
+    with pytest.raises(RuntimeError, match="model"):
+        annotate_video(source, broken, out / "o.mp4", table_path=out / "o.csv", progress=False)
+    assert left_behind(out) == []
+
+
+def test_writer_refuses_wrong_frames_and_an_empty_video(tmp_path):
+    with pytest.raises(ValueError, match="frames must be"), VideoWriter(tmp_path / "o.mp4", 96, 64) as writer:
+        writer.write(np.zeros((96, 64, 3), np.uint8), 0.0)
+    with pytest.raises(InputError, match="no frame"), VideoWriter(tmp_path / "o.mp4", 96, 64):
+        pass
+    assert left_behind(tmp_path) == []
+
+
+def test_index_stands_in_front(tmp_path):
+    with VideoWriter(tmp_path / "o.mp4", 96, 64) as writer:
+        for index in range(5):
+            writer.write(picture(index, 96, 64), index / 25)
+    content = (tmp_path / "o.mp4").read_bytes()
+    assert 0 < content.index(b"moov") < content.index(b"mdat")
+
+
+def test_progress_is_a_plain_line_where_there_is_no_terminal(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(video_module, "PROGRESS_EVERY_S", 0.0)
+    source = make_video(tmp_path / "a.mp4", count=4)
+    annotate_video(source, no_face, tmp_path / "o.mp4")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and lines[-1].startswith("a.mp4: 4 of 4 frames, ") and lines[-1].endswith(" 0 s left")
+
+
+def test_importing_is_light():
+    code = "import sys, fer_lib.video; print([m for m in ('av', 'pandas', 'tensorflow', 'tqdm') if m in sys.modules])"
+    root = Path(video_module.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, env=dict(os.environ))
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+PHOTOS = Path(__file__).parents[1] / "test_photo"
+PICTURES = [PHOTOS / "astronaut.png", PHOTOS / "grace_hopper.jpg"]
+
+
+def test_demo_video_has_one_face_none_and_two(tmp_path):
+    path = make_demo_video(PICTURES, tmp_path / "demo.mp4", seconds=1.6, size=(320, 180))
+    with VideoReader(path) as video:
+        assert (video.width, video.height, video.frames) == (320, 180, 40)
+        assert video.duration_s == pytest.approx(1.6, abs=0.001)
+        frames = [frame.image for frame in video]
+    sharpness = np.array([np.abs(np.diff(image.astype(int), axis=1)).mean() for image in frames])
+    assert sharpness[24] < 0.25 * sharpness[[3, 15, 36]].min()  # the stretch without a face is only blurred ground
+    left, right = frames[36][:, :160], frames[36][:, 160:]
+    assert np.abs(left.mean(axis=(0, 1)) - right.mean(axis=(0, 1))).max() > 20  # two different pictures
+    with pytest.raises(InputError, match="no pictures"):
+        make_demo_video([], tmp_path / "none.mp4")
+
+
+def test_demo_video_has_the_same_bytes_every_time(tmp_path):
+    code = (
+        "import sys; from fer_lib.demo_video import make_demo_video as m; m(sys.argv[2:], sys.argv[1], 1.6, (320, 180))"
+    )
+    contents = []
+    for fill in ("85", "170"):  # what glibc fills fresh memory with, so that reading it would show
+        path = tmp_path / f"{fill}.mp4"
+        environment = os.environ | {"MALLOC_PERTURB_": fill}
+        subprocess.run(
+            [sys.executable, "-c", code, str(path), *map(str, PICTURES)], cwd=PHOTOS.parent, env=environment, check=True
+        )
+        contents.append(path.read_bytes())
+    assert contents[0] == contents[1]

@@ -1,0 +1,56 @@
+"""Write the README's figures from the files that runs wrote: `python tools/update_readme.py`. A test compares them."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from fer_lib.weights import DEFAULT_MODEL, load_card  # noqa: E402  the path must be set first
+
+README = ROOT / "README.md"
+
+
+def model_table() -> str:
+    """The default model's figures, from its notebook's metrics.json and its card."""
+    metrics = json.loads((ROOT / "results" / "10_best_model" / "metrics.json").read_text())
+    private = metrics["PrivateTest"]
+    card = load_card(DEFAULT_MODEL)
+    rows = [
+        ("FER2013 PrivateTest, `fer2013` head", "accuracy", "n"),
+        ("the same without the pictures that stand in Training", "accuracy_without_duplicates", None),
+        ("FER+ test rows, `emotion` head", "ferplus_accuracy", "ferplus_n"),
+    ]
+    lines = ["| test | n | accuracy | 95 % interval |", "|---|---|---|---|"]
+    for title, key, count in rows:
+        low, high = private["intervals"][key]
+        n = private[count] if count else ""
+        lines.append(f"| {title} | {n} | {private[key]:.1%} | {low:.1%} to {high:.1%} |")
+    for name, score in card.scores.items():
+        if name.startswith("CK+"):
+            low, high = score["interval"]
+            title = f"{name} (odd subjects, 7 classes, none trained on)"
+            lines.append(f"| {title} | {score['n']} | {score['value']:.1%} | {low:.1%} to {high:.1%} |")
+    return "\n".join(lines)
+
+
+def detector_table() -> str:
+    return (ROOT / "results" / "detectors.md").read_text().strip()
+
+
+def rendered(text: str) -> str:
+    """The README with each `<!-- name -->...<!-- /name -->` block filled."""
+    for name, table in (("model", model_table), ("detectors", detector_table)):
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.S)
+        text, count = pattern.subn(lambda match, table=table: match[1] + table() + match[2], text)
+        if count != 1:
+            raise SystemExit(f"README.md has {count} blocks named {name}, not one")
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(rendered(README.read_text()))
