@@ -8,6 +8,7 @@ import numpy as np
 
 from fer_lib.affect import expected_va
 from fer_lib.detect import crop_faces, make_detector
+from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS, Faces
 from fer_lib.runtime import load_runtime
 from fer_lib.weights import DEFAULT_MODEL, load_card
@@ -37,7 +38,12 @@ class Recognizer:
         self.va = va
         self._classify = load_runtime(self.card, runtime)
         self._head = next(iter(self.card.heads))
-        self._margin = self.card.crop_margin[self.detect.name]
+        known = self.card.crop_margin
+        if self.detect.name not in known:
+            raise InputError(
+                f"{self.card.name} has no crop margin for {self.detect.name}; choose one of {', '.join(known)}"
+            )
+        self._margin = known[self.detect.name]
 
     def __call__(self, image: np.ndarray) -> Faces:
         """(H, W, 3) uint8 RGB, upright, to the faces in it, left to right. ValueError for another array."""
@@ -45,9 +51,11 @@ class Recognizer:
             got = f"{getattr(image, 'dtype', type(image).__name__)} {getattr(image, 'shape', '')}"
             raise ValueError(f"image must be an RGB uint8 array (H, W, 3), got {got}; read_image() gives one")
         faces = self.detect(image)
-        emotion = [self.classify(crop_faces(image, faces[i : i + BATCH], self.card.input_size, self._margin))
-                   for i in range(0, len(faces), BATCH)]  # fmt: skip
-        emotion = np.concatenate(emotion) if emotion else np.zeros((0, len(self.card.labels)), np.float32)
+        emotion = np.zeros((len(faces), len(self.card.labels)), np.float32)
+        for start in range(0, len(faces), BATCH):
+            part = faces[start : start + BATCH]
+            crops = crop_faces(image, part, self.card.input_size, self._margin)
+            emotion[start : start + BATCH] = self.classify(crops)
         faces = replace(faces, emotion=emotion, labels=self.card.labels)
         return replace(faces, va=self._valence_arousal(emotion)) if self.va else faces
 

@@ -125,3 +125,29 @@ def test_first_use_exports_into_the_cache(model, tmp_path, monkeypatch):
     stamp = (made / FAST_FILES[0]).stat().st_mtime_ns
     load_runtime(card)
     assert (made / FAST_FILES[0]).stat().st_mtime_ns == stamp and sorted(model.iterdir()) == before
+
+
+def test_a_detector_the_model_was_not_framed_for(model):
+    from fer_lib.recognize import Recognizer
+
+    card = json.loads((model / "card.json").read_text())
+    del card["crop_margin"]["haar"]
+    (model / "card.json").write_text(json.dumps(card))
+    Recognizer(str(model), "blazeface")
+    with pytest.raises(InputError, match="blazeface, dnn"):
+        Recognizer(str(model), "haar")
+
+
+def test_more_faces_than_one_batch(model, monkeypatch):
+    """Every face keeps its own row when a crowd is classified in parts."""
+    from fer_lib import recognize
+
+    image = crops(1, 64)[0]
+    boxes = np.array([[x, y, x + 16, y + 16] for y in (0, 16, 32) for x in (0, 16, 32)], np.int32)
+    recognise = recognize.Recognizer(str(model))
+    found = recognize.Faces(boxes, np.ones(len(boxes), np.float32))
+    recognise.detect = lambda image: found
+    whole = recognise(image).emotion
+    monkeypatch.setattr(recognize, "BATCH", 4)
+    np.testing.assert_allclose(recognise(image).emotion, whole, atol=1e-6)
+    assert len({row.tobytes() for row in whole}) == 9
