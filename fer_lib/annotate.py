@@ -64,10 +64,10 @@ def _draw_caption(out, lines, box, colour, taken):
     side = min(height, width)
     # a line of text is about a seventh of the face, bounded by what can be read and what the picture can bear
     text_size = round(np.clip((x2 - x1) / 7, max(SMALLEST_TEXT, side / 45), max(SMALLEST_TEXT, side / 14)))
-    block = _text_block(lines, text_size, colour)
+    block = text_block(lines, text_size, colour)
     while text_size > 1 and (block.shape[1] > width or block.shape[0] > height):
         text_size = min(text_size - 1, int(text_size * width / block.shape[1]))
-        block = _text_block(lines, max(1, text_size), colour)
+        block = text_block(lines, max(1, text_size), colour)
     block = block[:height, :width]
     block_height, block_width = block.shape[:2]
     left = int(np.clip(x1, 0, width - block_width))
@@ -83,7 +83,7 @@ def _font(size: int):
     return ImageFont.load_default(size)  # Pillow's own Aileron, so that it looks alike everywhere
 
 
-def _text_block(lines, size: int, colour) -> np.ndarray:
+def text_block(lines, size: int, colour) -> np.ndarray:
     """(h, w, 3) uint8: white lines of letters `size` pixels high on a filled block."""
     font, pad = _font(size), max(1, round(size * 0.25))
     width = max(round(font.getlength(line)) for line in lines) + 2 * pad

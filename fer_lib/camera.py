@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fer_lib.annotate import SMALLEST_TEXT, text_block
 from fer_lib.errors import InputError
 from fer_lib.images import write_image
 from fer_lib.video import CsvTable, Progress, VideoWriter, video_rows
@@ -127,7 +128,7 @@ class Window:
 
     def __init__(self, title: str = "fer"):
         self.title = title
-        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)  # no tool bar
         self._sized = False
 
     def show(self, image: np.ndarray) -> None:
@@ -307,14 +308,13 @@ def _say_stopped(camera: Camera, summary: CameraSummary) -> None:
 
 
 def _with_rate(image: np.ndarray, rate: float) -> np.ndarray:
-    """A copy with the frame rate in the lower left corner, white on black so that it is read on any picture."""
+    """A copy with the frame rate in the lower left corner."""
     if not rate:
         return image
-    out, text = image.copy(), f"{rate:.0f} frames/s"
-    scale = max(0.4, min(out.shape[:2]) / 700)
-    place = (round(10 * scale), out.shape[0] - round(12 * scale))
-    for colour, thickness in (((0, 0, 0), max(3, round(5 * scale))), ((255, 255, 255), max(1, round(1.5 * scale)))):
-        cv2.putText(out, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)
+    out = image.copy()
+    block = text_block([f"{rate:.0f} frames/s"], max(SMALLEST_TEXT, min(out.shape[:2]) // 24), (0, 0, 0))
+    block = block[: out.shape[0], : out.shape[1]]
+    out[out.shape[0] - block.shape[0] :, : block.shape[1]] = block
     return out
 
 

@@ -99,6 +99,9 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         complain(error)
         return WRONG
+    except ModuleNotFoundError as error:
+        complain(f"{error.name} is not installed; run: python tools/setup_venv.py, then use the Python in .venv")
+        return WRONG
     except BrokenPipeError:  # the reader of our output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK

@@ -327,3 +327,8 @@ def test_interruption(short_video, tmp_path):
     with VideoReader(tmp_path / "out" / "long_fer.mp4") as video:
         frames = len(list(video))
     assert 0 < frames < 1000 and abs(frames - 1 - int(rows[-1]["frame"])) <= 1
+
+
+def test_without_the_packages():
+    """A Python that has none of the requirements: one line that says how to get them."""
+    assert "tools/setup_venv.py" in one_line_error(run_script("-S", "foto_fer.py", HOPPER))
