@@ -6,4 +6,4 @@ import sys
 from fer_lib.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["photo", *sys.argv[1:]]))
+    sys.exit(main(["photo", *sys.argv[1:]], script="foto_fer.py"))

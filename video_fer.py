@@ -6,4 +6,4 @@ import sys
 from fer_lib.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["video", *sys.argv[1:]]))
+    sys.exit(main(["video", *sys.argv[1:]], script="video_fer.py"))

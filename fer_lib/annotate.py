@@ -11,10 +11,12 @@ from PIL import Image, ImageDraw, ImageFont
 from fer_lib.affect import to_seven
 from fer_lib.faces import Faces
 
-# RGB; each at least 4.5:1 against the white or black caption text chosen for it
-GREEN, GREY, RED = (34, 139, 34), (110, 110, 110), (200, 30, 30)
+# RGB; the captions' white text has WCAG's 4.5:1 and more on each
+GREEN, GREY, RED = (30, 130, 30), (110, 110, 110), (200, 30, 30)
 VA_BAND = 0.05  # valence within it is neither positive nor negative
 SMALLEST_TEXT = 11  # pixels; smaller letters are hard to read on a screen
+LEAST_TEXT = 8  # pixels; just readable, for where larger letters would hide a face
+HIDDEN_SHARE = 1 / 3  # of a face that a caption may cover
 
 
 def box_colour(valence: float | None) -> tuple[int, int, int]:
@@ -48,34 +50,56 @@ def draw_faces(image: np.ndarray, faces: Faces, va_scale: str = "unit") -> np.nd
         return out
     height, width = out.shape[:2]
     thickness = max(1, round(min(height, width) / 180))
-    taken: list[tuple[int, int, int, int]] = []
-    lines = captions(faces, va_scale)
-    for i, (x1, y1, x2, y2) in enumerate(faces.xyxy.tolist()):
-        colour = box_colour(None if faces.va is None else float(faces.va[i, 0]))
+    lines, boxes = captions(faces, va_scale), faces.xyxy.tolist()
+    colours = [box_colour(v) for v in ([None] * len(faces) if faces.va is None else faces.va[:, 0].tolist())]
+    for (x1, y1, x2, y2), colour in zip(boxes, colours, strict=True):  # all first, so that none crosses a caption
         cv2.rectangle(out, (x1, y1), (max(x1, x2 - 1), max(y1, y2 - 1)), colour, thickness)
-        _draw_caption(out, lines[i], (x1, y1, x2, y2), colour, taken)
+    taken: list[tuple[int, int, int, int]] = []
+    for text, box, colour in zip(lines, boxes, colours, strict=True):
+        text, size, place = _best_place(text, box, boxes, taken, (height, width))
+        x1, y1, x2, y2 = place
+        out[y1:y2, x1:x2] = text_block(text, size, colour)[: y2 - y1, : x2 - x1]
+        taken.append(place)
     return out
 
 
-def _draw_caption(out, lines, box, colour, taken):
-    """Above the box, else below, else inside it; shrunk until it fits; clear of other captions if there is room."""
-    height, width = out.shape[:2]
-    x1, y1, x2, y2 = box
-    side = min(height, width)
+def _best_place(lines, box, boxes, taken, shape):
+    """(lines, text size, (x1, y1, x2, y2) inside the picture) of a caption that hides as little as it can.
+
+    Smaller text, then the first line alone, is for where all places hide much of a face or touch another caption.
+    """
+    height, width = shape
     # a line of text is about a seventh of the face, bounded by what can be read and what the picture can bear
-    text_size = round(np.clip((x2 - x1) / 7, max(SMALLEST_TEXT, side / 45), max(SMALLEST_TEXT, side / 14)))
-    block = text_block(lines, text_size, colour)
-    while text_size > 1 and (block.shape[1] > width or block.shape[0] > height):
-        text_size = min(text_size - 1, int(text_size * width / block.shape[1]))
-        block = text_block(lines, max(1, text_size), colour)
-    block = block[:height, :width]
-    block_height, block_width = block.shape[:2]
-    left = int(np.clip(x1, 0, width - block_width))
-    inside = [y for y in (y1 - block_height, y2, y1, y2 - block_height) if 0 <= y <= height - block_height]
-    free = [y for y in inside if not any(_overlap((left, y, block_width, block_height), other) for other in taken)]
-    top = (free or inside or [0])[0]
-    taken.append((left, top, block_width, block_height))
-    out[top : top + block_height, left : left + block_width] = block
+    side = min(height, width)
+    size = round(np.clip((box[2] - box[0]) / 7, max(SMALLEST_TEXT, side / 45), max(SMALLEST_TEXT, side / 14)))
+    while size > 1 and (block_size(lines, size)[0] > width or block_size(lines, size)[1] > height):
+        size -= 1
+    sizes = [size]
+    while sizes[-1] > LEAST_TEXT:
+        sizes.append(max(LEAST_TEXT, int(sizes[-1] * 0.8)))
+    least = None
+    for text in (lines, lines[:1]):
+        for size in sizes:
+            for place in _places(box, block_size(text, size), shape):
+                hidden = max(_overlap(place, face) / max(1, _overlap(face, face)) for face in boxes)
+                touched = sum(_overlap(place, other) for other in taken)
+                total = touched + sum(_overlap(place, face) for face in boxes)
+                cost = (hidden > HIDDEN_SHARE, total)
+                if least is None or cost < least[0]:
+                    least = cost, touched, (text, size, place)
+            if not least[0][0] and not least[1]:
+                return least[2]
+    return least[2]
+
+
+def _places(box, block, shape):
+    """Where a block of (width, height) can stand: above, below, right, left of the box, inside at its top, bottom."""
+    x1, y1, x2, y2 = box
+    width, height = min(block[0], shape[1]), min(block[1], shape[0])
+    spots = ((x1, y1 - height), (x1, y2), (x2, y1), (x1 - width, y1), (x1, y1), (x1, y2 - height))
+    for x, y in spots:
+        x, y = min(max(0, x), shape[1] - width), min(max(0, y), shape[0] - height)
+        yield x, y, x + width, y + height
 
 
 @lru_cache(maxsize=256)
@@ -83,17 +107,22 @@ def _font(size: int):
     return ImageFont.load_default(size)  # Pillow's own Aileron, so that it looks alike everywhere
 
 
+def block_size(lines, size: int) -> tuple[int, int]:
+    """(width, height) in pixels of text_block for the same lines and size."""
+    font, pad = _font(size), max(1, round(size * 0.25))
+    return max(round(font.getlength(line)) for line in lines) + 2 * pad, (size + pad) * len(lines) + pad
+
+
 def text_block(lines, size: int, colour) -> np.ndarray:
     """(h, w, 3) uint8: white lines of letters `size` pixels high on a filled block."""
     font, pad = _font(size), max(1, round(size * 0.25))
-    width = max(round(font.getlength(line)) for line in lines) + 2 * pad
-    line_height = size + pad
-    block = Image.new("RGB", (width, line_height * len(lines) + pad), colour)
+    block = Image.new("RGB", block_size(lines, size), colour)
     draw = ImageDraw.Draw(block)
     for number, line in enumerate(lines):
-        draw.text((pad, pad + number * line_height + size * 0.8), line, (255, 255, 255), font, anchor="ls")
+        draw.text((pad, pad + number * (size + pad) + size * 0.8), line, (255, 255, 255), font, anchor="ls")
     return np.asarray(block)
 
 
-def _overlap(a, b) -> bool:
-    return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
+def _overlap(a, b) -> int:
+    """Pixels that two boxes share."""
+    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))

@@ -18,11 +18,16 @@ import numpy as np
 from fer_lib.annotate import SMALLEST_TEXT, text_block
 from fer_lib.errors import InputError
 from fer_lib.images import write_image
-from fer_lib.video import CsvTable, Progress, VideoWriter, video_rows
+from fer_lib.video import CsvTable, Progress, VideoWriter, check_video, video_rows
 
 ESCAPE = chr(27)
 NO_PICTURE = "opens but gives no picture: is another program using it, or is the file damaged?"
 RATE_OVER_S = 1.0  # the frame rate in the picture is the mean over about this long
+MOST_CAMERAS = 1000  # OpenCV takes a larger number for the name of a driver
+GIVE_ONE = "give a camera number (0 is the first), a video file or a URL"
+
+# read by OpenCV when it first opens a video: FFmpeg's threads write to stderr also while _quiet is not in force
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 @contextmanager
@@ -96,9 +101,16 @@ class Camera:
 
 
 def open_camera(source) -> Camera:
-    """A camera by its number ("0" is the first), a video file or a URL. InputError when it does not open."""
+    """A camera by its number ("0" is the first) or device, a video file or a URL.
+
+    InputError when it does not open, and for a file that fer_lib.video refuses: cut off, empty, no video.
+    """
     text = str(source)
-    if text.isdigit():
+    if not text.strip():
+        raise InputError(f"the camera's name is empty; {GIVE_ONE}")
+    if text.isascii() and text.isdecimal():
+        if len(text) > len(str(MOST_CAMERAS)) or int(text) >= MOST_CAMERAS:
+            raise InputError(f"camera {text}: numbers go up to {MOST_CAMERAS - 1}; {GIVE_ONE}")
         with _quiet():
             capture = cv2.VideoCapture(int(text))
         if not capture.isOpened():
@@ -112,15 +124,21 @@ def open_camera(source) -> Camera:
             raise InputError(f"{text} does not open: check address, network and password")
         return Camera(capture, text, live=True)
     path = Path(text)
-    if not path.exists():
-        raise InputError(f"{text}: no such file; give a camera number (0 is the first), a video file or a URL")
+    try:
+        regular, there = path.is_file(), path.exists()
+    except OSError as error:
+        raise InputError(f"{text}: {error.strerror or error}; {GIVE_ONE}") from None
+    if not there:
+        raise InputError(f"{text}: no such file; {GIVE_ONE}")
     if path.is_dir():
-        raise InputError(f"{text}: is a folder; give a camera number (0 is the first), a video file or a URL")
+        raise InputError(f"{text}: is a folder; {GIVE_ONE}")
+    if regular:
+        check_video(path)
     with _quiet():
-        capture = cv2.VideoCapture(text, cv2.CAP_FFMPEG)
+        capture = cv2.VideoCapture(text, cv2.CAP_FFMPEG if regular else cv2.CAP_ANY)  # any: a device is no file
     if not capture.isOpened():
-        raise InputError(f"{text}: not a video, or damaged; give a camera number, another video file or a URL")
-    return Camera(capture, path.name, live=False)
+        raise InputError(f"{text}: OpenCV cannot play it; {GIVE_ONE}")
+    return Camera(capture, path.name if regular else text, live=not regular)
 
 
 class Window:
@@ -184,6 +202,29 @@ def show_picture(image: np.ndarray, title: str = "fer", open_window: Callable[[s
             time.sleep(0.02)
     finally:
         window.close()
+
+
+class LiveView:
+    """Shows pictures while other work goes on; after q, Esc or the closing of its window it shows no more.
+
+    The window opens with the first picture. Where there is no screen, that is said once and nothing is shown.
+    """
+
+    def __init__(self, open_window: Callable[[], Window] | None = None):
+        reason = why_no_screen() if open_window is None else ""
+        if reason:
+            print(f"not shown: {reason}", file=sys.stderr)
+        self._open, self._window, self._done = open_window or Window, None, bool(reason)
+
+    def show(self, image: np.ndarray) -> None:
+        """(H, W, 3) uint8 RGB."""
+        if self._done:
+            return
+        self._window = self._window or self._open()
+        self._window.show(image)
+        if self._window.key().lower() in ("q", ESCAPE) or not self._window.is_open():
+            self._window.close()
+            self._done = True
 
 
 @dataclass
@@ -257,7 +298,7 @@ def _show(camera: Camera, recognize, draw, open_window, out: Path, on_rows, summ
             window.show(_with_rate(annotated, rate))
             key = window.key()
             if key.lower() == "s":
-                path = _free_name(out, ".png")
+                path = _free_name(camera, out, ".png")
                 write_image(path, annotated)
                 summary.saved.append(path)
                 print(f"saved {path}", file=sys.stderr)
@@ -271,7 +312,7 @@ def _show(camera: Camera, recognize, draw, open_window, out: Path, on_rows, summ
 def _write(camera, recognize, draw, out: Path, va: bool, reason: str, progress: bool, on_rows, summary) -> None:
     from fer_lib.records import columns
 
-    video = _free_name(out, ".mp4", ".csv")
+    video = _free_name(camera, out, ".mp4", ".csv")
     table = video.with_suffix(".csv")
     first = camera.read()
     if first is None:
@@ -318,11 +359,14 @@ def _with_rate(image: np.ndarray, rate: float) -> np.ndarray:
     return out
 
 
-def _free_name(out: Path, *suffixes: str) -> Path:
-    """`out/camera_<now>_fer<suffix>`, with _2, _3 ... until none of the suffixes is taken; the first one's path."""
-    stem, number = f"camera_{datetime.now():%Y%m%d-%H%M%S}_fer", 1
-    name = stem
+def _free_name(camera: Camera, out: Path, *suffixes: str) -> Path:
+    """`<stem>_fer<suffix>` in out, with _2, _3 ... until none of the suffixes is taken; the first one's path.
+
+    The stem is the file's, or `camera_<now>` of a live one.
+    """
+    stem = f"camera_{datetime.now():%Y%m%d-%H%M%S}" if camera.live else Path(camera.name).stem
+    name, number = f"{stem}_fer", 1
     while any((out / (name + suffix)).exists() for suffix in suffixes):
         number += 1
-        name = f"{stem}_{number}"
+        name = f"{stem}_fer_{number}"
     return out / (name + suffixes[0])

@@ -13,9 +13,23 @@ from fer_lib.errors import InputError
 OK, WRONG, INTERRUPTED = 0, 2, 130
 
 
-def complain(message: str) -> None:
+def complain(message) -> None:
     """One line on stderr."""
     print("error: " + " ".join(str(message).split()), file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """A line on stdout, at once. When its reader has gone (`| head`), the work goes on in silence."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise InputError(f"cannot write to standard output: {error.strerror}; send it elsewhere") from None
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,29 +45,30 @@ def _add_recognition(parser) -> None:
     for kind in ("csv", "json", "parquet"):
         parser.add_argument(f"--{kind}", type=Path, metavar="FILE", help=f"all faces of all inputs in one {kind} table")
     parser.add_argument(
-        "--va", action="store_true", help="also valence and arousal; the word va after the inputs does it too"
+        "--va", action="store_true", help="valence and arousal too; the word va after the inputs also does"
     )
     parser.add_argument(
         "--va-scale", choices=("unit", "1-7"), default="unit", help="captions in [-1, 1] or ADFES's 1-7"
     )
-    parser.add_argument("--model", metavar="NAME", help="a model of weights/ (see: python -m fer_lib models)")
-    parser.add_argument("--detector", metavar="NAME", help="haar, blazeface or dnn")
+    parser.add_argument("--model", metavar="NAME", help="a model of weights/ or a model folder (default: see models)")
+    parser.add_argument("--detector", metavar="NAME", help="blazeface (default), haar or dnn")
     parser.add_argument("--cascade", metavar="NAME_OR_PATH", help="a file of haarcascades/ or any other, for haar")
     parser.add_argument(
         "--min-face", type=int, default=0, metavar="PX", help="smallest face side (default: by picture)"
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m fer_lib", description="Facial expression recognition.")
+def _parsers(prog: str = "python -m fer_lib") -> tuple[_Parser, dict[str, _Parser]]:
+    """The whole command line's parser, and that of each command."""
+    parser = _Parser(prog=prog, description="Facial expression recognition.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
     photo = commands.add_parser("photo", help="label pictures and folders of pictures")
     photo.add_argument("inputs", nargs="+", metavar="PATH", help="pictures and folders; then, if you like, the word va")
-    photo.add_argument("--show", action="store_true", help="show each annotated picture in a window")
+    photo.add_argument("--show", action="store_true", help="show each annotated picture in a window; any key goes on")
     video = commands.add_parser("video", help="label video files")
     video.add_argument("inputs", nargs="+", metavar="VIDEO", help="video files; then, if you like, the word va")
-    video.add_argument("--show", action="store_true", help="show the frames in a window while they are analysed")
+    video.add_argument("--show", action="store_true", help="show the frames in a window meanwhile; q closes it")
     webcam = commands.add_parser("webcam", help="label a live camera: q or Esc quits, s saves the frame")
     webcam.add_argument("inputs", nargs="*", metavar="va", help="the word va for valence and arousal")
     webcam.add_argument(
@@ -76,15 +91,30 @@ def _parser() -> argparse.ArgumentParser:
     notebook = commands.add_parser("notebook", help="run a notebook")
     notebook.add_argument("number", metavar="NN", help="its number, such as 10")
     notebook.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
-    return parser
+    return parser, commands.choices
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 all done, 2 wrong use or unusable input, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+def _parse(arguments: list[str], script: str | None) -> argparse.Namespace:
+    """script: "foto_fer.py photo", say, when that script stands for a command."""
+    parser, commands = _parsers()
+    if script:
+        commands[arguments[0]].prog = f"python {script}"
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (not hasattr(options, "inputs") or any(word.startswith("-") for word in rest)):
+        commands[options.command].error(f"unrecognized: {' '.join(rest)}")
+    if rest:  # words after an option, as in: a.jpg --out DIR va
+        options.inputs += rest
     if getattr(options, "inputs", None) and options.inputs[-1] == "va":
         options.inputs.pop()
         options.va = True
+    return options
+
+
+def main(arguments: list[str] | None = None, script: str | None = None) -> int:
+    """Run one command; returns the exit code: 0 all done, 2 wrong use or unusable input, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):  # names that this terminal cannot show
+        stream.reconfigure(errors="backslashreplace")
+    options = _parse(sys.argv[1:] if arguments is None else arguments, script)
     run = {
         "photo": run_photo,
         "video": run_video,
@@ -102,39 +132,68 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         complain(f"{error.name} is not installed; run: python tools/setup_venv.py, then use the Python in .venv")
         return WRONG
-    except BrokenPipeError:  # the reader of our output, such as head, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+    except OSError as error:
+        complain(f"{error.filename or 'a file'}: {error.strerror or error}")
+        return WRONG
     except KeyboardInterrupt:
-        complain("interrupted")
+        complain("interrupted; what was done so far is kept")
         return INTERRUPTED
 
 
+class _Tables:
+    """The tables of --csv, --json and --parquet: checked before the work, written after it, also after Ctrl-C."""
+
+    def __init__(self, options, video: bool):
+        from fer_lib.files import check_writable
+        from fer_lib.records import columns
+
+        self.columns, self.rows = columns(va=options.va, video=video), []
+        self.paths = []
+        for kind in ("csv", "json", "parquet"):
+            path = getattr(options, kind)
+            if path is not None and path.suffix.lower() != f".{kind}":
+                raise InputError(f"--{kind} {path}: the name must end in .{kind}")
+            if path is not None:
+                check_writable(path)
+                self.paths.append(path)
+
+    def __enter__(self) -> _Tables:
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        from fer_lib.records import write_table
+
+        if kind is None or issubclass(kind, KeyboardInterrupt):
+            for path in self.paths:
+                write_table(path, self.rows, self.columns)
+                say(f"wrote {path}")
+
+
 def _recogniser(options):
+    from fer_lib.files import check_folder
     from fer_lib.recognize import Recognizer
     from fer_lib.weights import DEFAULT_MODEL
 
     if options.min_face < 0:
         raise InputError("--min-face must be 0 or more pixels")
-    return Recognizer(options.model or DEFAULT_MODEL, options.detector, options.cascade, options.min_face, options.va)
+    check_folder(options.out)
+    model = DEFAULT_MODEL if options.model is None else options.model
+    return Recognizer(model, options.detector, options.cascade, options.min_face, options.va)
 
 
-def _tables(options) -> list[Path]:
-    from fer_lib.records import SUFFIXES
-
-    wanted = [path for path in (options.csv, options.json, options.parquet) if path is not None]
-    for kind, path in (("csv", options.csv), ("json", options.json), ("parquet", options.parquet)):
-        if path is not None and path.suffix.lower() != f".{kind}":
-            raise InputError(f"--{kind} {path}: the name must end in .{kind}; tables are {', '.join(SUFFIXES)}")
-    return wanted
-
-
-def _write_tables(paths, rows, columns) -> None:
-    from fer_lib.records import write_table
-
-    for path in paths:
-        write_table(path, rows, columns)
-        print(f"wrote {path}")
+def _each(inputs, work) -> int:
+    """work(path) for every input; one that cannot be used is named and the rest goes on. Returns the exit code."""
+    code = OK
+    for path in inputs:
+        try:
+            work(path)
+        except InputError as error:
+            complain(error)
+            code = WRONG
+        except OSError as error:
+            complain(f"{path}: {error.strerror or error}")
+            code = WRONG
+    return code
 
 
 def _face_line(source, number, row, va_scale) -> str:
@@ -148,55 +207,43 @@ def _face_line(source, number, row, va_scale) -> str:
 
 
 def run_photo(options) -> int:
-    """Every picture is annotated and told in one line a face; one that cannot be used is named and the rest goes on."""
+    """Every picture is annotated and told in one line a face; a folder also has its group mood."""
     from fer_lib.files import OutputNames
     from fer_lib.images import find_images
-    from fer_lib.records import columns
+    from fer_lib.records import empty_record
 
     if not options.inputs:
         raise InputError("no pictures given; say: python foto_fer.py PICTURE_OR_FOLDER")
-    tables = _tables(options)
-    recognise = _recogniser(options)
-    names, rows, failed = OutputNames(options.out), [], False
-    for source in map(Path, options.inputs):
-        try:
-            pictures = find_images(source) if source.is_dir() else [source]
-        except InputError as error:
-            complain(error)
-            failed = True
-            continue
-        mood = []
-        for picture in pictures:
-            try:
-                faces = _label_picture(picture, recognise, names, options)
-            except InputError as error:
-                complain(error)
-                failed = True
-                continue
-            rows += faces.records(str(picture)) or [{"source": str(picture), "frame": 0, "time_s": 0.0}]
-            mood.append(faces)
-        if source.is_dir():
-            print(_group_mood(source, mood, options.va_scale))
-    _write_tables(tables, rows, columns(va=options.va))
-    return WRONG if failed else OK
+    tables, recognise = _Tables(options, video=False), _recogniser(options)
+    folders, pictures = {}, []
+    code = _each(options.inputs, lambda path: folders.update({path: find_images(path)} if Path(path).is_dir() else {}))
+    for path in options.inputs:
+        pictures += folders.get(path, [] if Path(path).is_dir() else [Path(path)])
+    names, found = OutputNames(options.out, keep=pictures), {}
 
+    def label(picture):
+        faces = found[picture] = _label_picture(picture, recognise, names, options)
+        tables.rows += faces.records(str(picture)) or [empty_record(str(picture), 0, 0.0)]
 
-WRITABLE = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+    with tables:
+        code = max(code, _each(pictures, label))
+        for folder, members in folders.items():
+            say(_group_mood(folder, [found[picture] for picture in members if picture in found], options.va_scale))
+    return code
 
 
 def _label_picture(picture: Path, recognise, names, options):
     from fer_lib.annotate import draw_faces
-    from fer_lib.images import read_image, write_image
+    from fer_lib.images import read_image, writable_suffix, write_image
 
     image = read_image(picture)
     faces = recognise(image)
     annotated = draw_faces(image, faces, options.va_scale)
-    suffix = picture.suffix.lower()
-    write_image(names(picture, suffix if suffix in WRITABLE else ".png"), annotated)
+    write_image(names(picture, writable_suffix(image, picture.suffix)), annotated)
     for number, row in enumerate(faces.records(str(picture)), start=1):
-        print(_face_line(picture, number, row, options.va_scale))
+        say(_face_line(picture, number, row, options.va_scale))
     if not len(faces):
-        print(f"{picture}: no face found")
+        say(f"{picture}: no face found")
     if options.show:
         from fer_lib.camera import show_picture
 
@@ -204,7 +251,7 @@ def _label_picture(picture: Path, recognise, names, options):
     return faces
 
 
-def _group_mood(folder: Path, pictures: list, va_scale: str) -> str:
+def _group_mood(folder, pictures: list, va_scale: str) -> str:
     """The mean over all faces of a folder, in one line."""
     import numpy as np
 
@@ -214,49 +261,49 @@ def _group_mood(folder: Path, pictures: list, va_scale: str) -> str:
     if not some:
         return f"{folder}: group mood: no faces"
     mean = np.concatenate([faces.emotion for faces in some]).mean(axis=0)
-    count = sum(map(len, some))
     best = [f"{some[0].labels[i]} {mean[i]:.0%}" for i in np.argsort(-mean)[:3]]
-    text = f"{folder}: group mood of {count} face{'s' * (count > 1)}: {', '.join(best)}"
+    text = f"{folder}: group mood of {counted(sum(map(len, some)), 'face')}: {', '.join(best)}"
     if some[0].va is not None:
         text += f", {va_text(*np.concatenate([faces.va for faces in some]).mean(axis=0), va_scale)}"
     return text
 
 
 def run_video(options) -> int:
-    """Each video becomes an annotated video and a table; one that cannot be used is named and the rest goes on."""
+    """Each video becomes an annotated video and a table."""
     from fer_lib.files import OutputNames
-    from fer_lib.records import columns
     from fer_lib.video import annotate_video
 
     if not options.inputs:
         raise InputError("no videos given; say: python video_fer.py VIDEO")
-    tables = _tables(options)
-    recognise, draw = _recogniser(options), _drawing(options)
-    names, rows, failed = OutputNames(options.out), [], False
-    for source in options.inputs:
+    tables, recognise, draw = _Tables(options, video=True), _recogniser(options), _drawing(options)
+    names = OutputNames(options.out, keep=options.inputs)
+
+    def label(source):
         annotated = names(source, ".mp4")
+        keep = {"va": options.va, "draw": draw, "on_rows": tables.rows.extend if tables.paths else None}
         try:
-            summary = annotate_video(
-                source,
-                recognise,
-                annotated,
-                table_path=annotated.with_suffix(".csv"),
-                va=options.va,
-                draw=draw,
-                on_rows=rows.extend if tables else None,
-            )
-        except InputError as error:
-            complain(error)
-            failed = True
-            continue
-        print(f"{source}: {summary.frames} frames, {summary.faces} faces in {summary.seconds:.1f} s")
+            summary = annotate_video(source, recognise, annotated, table_path=annotated.with_suffix(".csv"), **keep)
+        except InputError:
+            names.release(annotated)
+            raise
         if summary.skipped:
-            print(f"{source}: {summary.skipped} damaged packets were left out", file=sys.stderr)
-        if summary.sound.startswith(("left", "partly")):
-            print(f"{source}: sound {summary.sound}", file=sys.stderr)
-        print(f"wrote {summary.video} and {summary.table}")
-    _write_tables(tables, rows, columns(va=options.va, video=True))
-    return WRONG if failed else OK
+            lost = counted(summary.skipped, "damaged packet")
+            print(f"{source}: {lost} could not be decoded; those times are missing in the table", file=sys.stderr)
+        if summary.sound_lost:
+            print(f"{source}: sound was left out ({summary.sound_lost})", file=sys.stderr)
+        _tell(summary)
+
+    with tables:
+        return _each(options.inputs, label)
+
+
+def _tell(summary) -> None:
+    """What was done with a video or a camera, and where it lies."""
+    done = f"{counted(summary.frames, 'frame')}, {counted(summary.faces, 'face')}"
+    say(f"{summary.source}: {done} in {summary.seconds:.1f} s")
+    for path in (summary.video, summary.table, *getattr(summary, "saved", ())):
+        if path is not None:
+            say(f"wrote {path}")
 
 
 def run_webcam(options) -> int:
@@ -265,28 +312,21 @@ def run_webcam(options) -> int:
 
     if options.inputs:
         raise InputError(f"unknown word {options.inputs[0]!r}; a camera is given as --camera {options.inputs[0]}")
-    tables = _tables(options)
-    rows = []
-    summary = run_camera(
-        options.camera,
-        _recogniser(options),
-        out=options.out,
-        va=options.va,
-        draw=_drawing(options),
-        on_rows=rows.extend if tables else None,
-    )
-    from fer_lib.records import columns
-
-    print(f"{summary.source}: {summary.frames} frames, {summary.faces} faces in {summary.seconds:.1f} s")
-    for path in (summary.video, summary.table, *summary.saved):
-        if path is not None:
-            print(f"wrote {path}")
-    _write_tables(tables, rows, columns(va=options.va, video=True))
+    with _Tables(options, video=True) as tables:
+        summary = run_camera(
+            options.camera,
+            _recogniser(options),
+            out=options.out,
+            va=options.va,
+            draw=_drawing(options),
+            on_rows=tables.rows.extend if tables.paths else None,
+        )
+        _tell(summary)
     return OK
 
 
 def _drawing(options):
-    """draw_faces with the options' scale, shown in a window too if --show."""
+    """draw_faces with the options' scale; with --show the picture also goes to a window."""
     from fer_lib.annotate import draw_faces
 
     def draw(image, faces):
@@ -294,18 +334,13 @@ def _drawing(options):
 
     if not getattr(options, "show", False):
         return draw
-    from fer_lib.camera import Window, why_no_screen
+    from fer_lib.camera import LiveView
 
-    reason = why_no_screen()
-    if reason:
-        print(f"not shown: {reason}", file=sys.stderr)
-        return draw
-    window = Window()
+    view = LiveView()
 
     def draw_and_show(image, faces):
         annotated = draw(image, faces)
-        window.show(annotated)
-        window.key()
+        view.show(annotated)
         return annotated
 
     return draw_and_show
@@ -313,14 +348,15 @@ def _drawing(options):
 
 def run_evaluate(options) -> int:
     from fer_lib.evaluate import evaluate
-    from fer_lib.files import replacing
+    from fer_lib.files import check_writable
+    from fer_lib.run import write_json
 
-    report = evaluate(options.model, options.data, options.split, options.ferplus, options.runtime)
-    text = json.dumps(report, indent=2)
-    print(text)
     if options.json is not None:
-        with replacing(options.json) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        check_writable(options.json)
+    report = evaluate(options.model, options.data, options.split, options.ferplus, options.runtime)
+    say(json.dumps(report, indent=2))
+    if options.json is not None:
+        write_json(options.json, report)
     return OK
 
 
@@ -337,7 +373,7 @@ def run_models(options) -> int:
         rows.append((f"{name} (default)" if name == DEFAULT_MODEL else name, card.task, f"{size:.0f} MB", score))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for row in rows:
-        print("  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3]]))
+        say("  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3]]))
     return OK
 
 

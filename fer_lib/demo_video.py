@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -116,7 +117,21 @@ def _smooth(t: float) -> float:
     return t * t * (3 - 2 * t)
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> int:
+    """Make the video from the two portraits of test_photo/; returns the exit code, 2 when it cannot be written."""
+    parser = argparse.ArgumentParser(prog="python -m fer_lib.demo_video", description=__doc__)
+    parser.add_argument("out", metavar="OUT", help="the video to write, such as out/demo.mp4")
     photos = Path(__file__).resolve().parent.parent / "test_photo"
-    made = make_demo_video([photos / "astronaut.png", photos / "grace_hopper.jpg"], Path(sys.argv[1]))
+    try:
+        made = make_demo_video(
+            [photos / "astronaut.png", photos / "grace_hopper.jpg"], parser.parse_args(arguments).out
+        )
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     print(f"wrote {made}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -32,7 +32,7 @@ SMALLEST_FACE = 48  # px; below FER2013's own 48 there is little expression left
 SMALLEST_SHARE = 1 / 60  # of the longer side: a person in the last row of a group photo
 SMALL_PICTURE_SHARE = 1 / 13  # of the longer side: in a thumbnail smaller faces are looked for, as one pass sees them
 LEAST_FACE = 16  # px
-SLACK = 0.8  # of the smallest face: boxes of one face differ by detector, and a cascade needs several sizes to agree
+SLACK = 0.8  # of the smallest face, while looking: boxes of one face differ, and a cascade needs several sizes to agree
 
 # ------------------------------------------------------------------------------------------------ resizing and cutting
 
@@ -103,8 +103,9 @@ def make_detector(
     name: one of DETECTORS; None stands for "haar" when a cascade is given and for DEFAULT_DETECTOR otherwise.
     cascade: for haar only; a name from haarcascades/ ("frontalface_alt", with or without prefix and ".xml") or the
         path of an XML file.
-    min_face: side in pixels of the smallest face to look for; smaller is slower. 0 stands for 48, in pictures of more
-        than 2,880 pixels for a 60th of the longer side, in those of less than 624 for a 13th, but at least 16.
+    min_face: side in pixels of the smallest face; smaller is slower. No box whose longer side is less is returned. 0
+        stands for about 48, in pictures of more than 2,880 pixels for a 60th of the longer side, in those of less than
+        624 for a 13th, but at least 16; then boxes may be smaller by a fifth.
 
     InputError when a name is unknown, a file is missing or broken, or a cascade is given with another detector.
     """
@@ -123,7 +124,7 @@ def make_detector(
 
 def cascade_names() -> list[str]:
     """The cascades that can be given by name, sorted, without prefix and suffix."""
-    return sorted(path.stem.removeprefix("haarcascade_") for path in _cascade_folder().glob("haarcascade_*.xml"))
+    return sorted(path.stem.removeprefix("haarcascade_") for path in CASCADE_FOLDER.glob("haarcascade_*.xml"))
 
 
 def find_cascade(cascade: str | Path) -> Path:
@@ -133,16 +134,10 @@ def find_cascade(cascade: str | Path) -> Path:
         return path
     stem = path.name.removesuffix(".xml").removeprefix("haarcascade_")
     if path.name == str(cascade) and stem in cascade_names():
-        return _cascade_folder() / f"haarcascade_{stem}.xml"
+        return CASCADE_FOLDER / f"haarcascade_{stem}.xml"
     raise InputError(
         f"no cascade {str(cascade)!r}; give the path of an XML file or one of: {', '.join(cascade_names())}"
     )
-
-
-def _cascade_folder() -> Path:
-    if CASCADE_FOLDER.is_dir() or not hasattr(cv2, "data"):
-        return CASCADE_FOLDER
-    return Path(cv2.data.haarcascades)  # an installed package lies apart from the repository's folder
 
 
 # ------------------------------------------------------------------------------------------------ Haar
@@ -186,7 +181,7 @@ class HaarDetector:
         boxes *= np.tile([width / working.shape[1], height / working.shape[0]], 2)
         scores = np.asarray(count, np.float64).reshape(-1)
         keep = _suppress(boxes, scores)  # a cascade leaves boxes within boxes
-        return _as_faces(image, boxes[keep], scores[keep])
+        return _as_faces(image, boxes[keep], scores[keep], self.min_face)
 
 
 def _check_cascade(path: Path) -> None:
@@ -234,7 +229,7 @@ class BlazeFaceDetector:
         eyes, mouth = points[:, :2].mean(axis=1), points[:, 3]
         centre = eyes + self.CENTRE * (mouth - eyes)
         half = (rows[:, 2:4] - rows[:, :2]) / 2
-        return _as_faces(image, np.concatenate([centre - half, centre + half], axis=1), scores)
+        return _as_faces(image, np.concatenate([centre - half, centre + half], axis=1), scores, self.min_face)
 
     def find(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows (N, 16) and scores (N,), float64, in picture pixels and as the network means them.
@@ -365,7 +360,7 @@ class DnnDetector:
         found = _scan(image, self.SIZE, _smallest(image, self.min_face) / self.SEEN_SHARE, self._tile)
         boxes, scores = _stack(found)
         keep = _suppress(boxes, scores)
-        return _as_faces(image, boxes[keep], scores[keep])
+        return _as_faces(image, boxes[keep], scores[keep], self.min_face)
 
     def _tile(self, tile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         blob = (tile - self.MEAN)[..., ::-1].transpose(2, 0, 1)[None]
@@ -465,11 +460,15 @@ def _suppress(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.array(kept, int)
 
 
-def _as_faces(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> Faces:
-    """Whole-pixel boxes inside the picture, sorted by left and then top edge (detectors' own order is not stable)."""
+def _as_faces(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray, min_face: int) -> Faces:
+    """Whole-pixel boxes inside the picture, sorted by left and then top edge (detectors' own order is not stable).
+
+    Boxes whose longer side is less than min_face are left out.
+    """
     height, width = image.shape[:2]
     xyxy = np.clip(np.round(boxes), 0, (width, height, width, height)).astype(np.int32).reshape(-1, 4)
-    inside = (xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])
-    xyxy, scores = xyxy[inside], scores[inside].astype(np.float32)
+    sides = xyxy[:, 2:] - xyxy[:, :2]
+    good = (sides > 0).all(axis=1) & (sides.max(axis=1) >= min_face)
+    xyxy, scores = xyxy[good], scores[good].astype(np.float32)
     order = np.lexsort((xyxy[:, 1], xyxy[:, 0]))
     return Faces(xyxy[order], scores[order])

@@ -49,29 +49,40 @@ def ferplus_rows(outputs: dict[str, np.ndarray], data: Fer2013) -> tuple[np.ndar
     return truth[rows], probability / probability.sum(axis=1, keepdims=True)
 
 
+def _has_ferplus(rows: Fer2013, heads: dict) -> bool:
+    return "emotion" in heads and rows.votes is not None and bool((rows.ferplus_majority() >= 0).any())
+
+
 def figures(outputs: dict[str, np.ndarray], data: Fer2013, split: str, heads: dict) -> dict:
-    """The contract's figures from the outputs for all rows of `split`; the ferplus ones None without head or votes."""
+    """The contract's figures from the outputs for all rows of `split`.
+
+    The ferplus ones are None without the `emotion` head, votes or any row with a majority; the accuracy without
+    duplicates is None when every row is one.
+    """
     rows = data.split(split)
     probability = fer2013_probability(outputs, heads)
     own = ~data.in_training(split)
     report = classification(rows.label, probability, FER2013_EMOTIONS)
-    alone = float((probability[own].argmax(axis=1) == rows.label[own]).mean())
+    alone = float((probability[own].argmax(axis=1) == rows.label[own]).mean()) if own.any() else None
     report = {"n": report.pop("n"), "accuracy": report.pop("accuracy"), "accuracy_without_duplicates": alone, **report}
     plus = {}
-    if "emotion" in heads and rows.votes is not None:
+    if _has_ferplus(rows, heads):
         plus = classification(*ferplus_rows(outputs, rows), EMOTIONS[:-1])
     return report | {f"ferplus_{key}": plus.get(key) for key in FERPLUS_KEYS}
 
 
 def intervals(outputs: dict[str, np.ndarray], data: Fer2013, split: str, heads: dict) -> dict:
-    """95 % bootstrap intervals of the three accuracies in figures()."""
+    """95 % bootstrap intervals of the three accuracies in figures(); None where the accuracy is None."""
     rows, own = data.split(split), ~data.in_training(split)
     right = fer2013_probability(outputs, heads).argmax(axis=1) == rows.label
-    truth, probability = ferplus_rows(outputs, rows)
+    plus = None
+    if _has_ferplus(rows, heads):
+        truth, probability = ferplus_rows(outputs, rows)
+        plus = bootstrap_interval(probability.argmax(axis=1) == truth)
     return {
         "accuracy": bootstrap_interval(right),
-        "accuracy_without_duplicates": bootstrap_interval(right[own]),
-        "ferplus_accuracy": bootstrap_interval(probability.argmax(axis=1) == truth),
+        "accuracy_without_duplicates": bootstrap_interval(right[own]) if own.any() else None,
+        "ferplus_accuracy": plus,
     }
 
 
@@ -83,8 +94,9 @@ def evaluate(model: str, data, split: str = "PrivateTest", ferplus=None, runtime
     card = load_card(model)
     try:
         table = load_fer2013(Path(data), None if ferplus is None else Path(ferplus))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise InputError(f"{data} or {ferplus}: {reason}; give the csv files of FER2013 and FER+") from None
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "no such file" if missing else str(error.strerror or error).lower()
+        raise InputError(f"{error.filename or data}: {reason}; give the csv files of FER2013 and FER+") from None
     outputs = predict(load_runtime(card, runtime), table.split(split).pixels, card.input_size)
     return {"model": card.name, **figures(outputs, table, split, card.heads)}

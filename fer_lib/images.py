@@ -16,6 +16,10 @@ Image.MAX_IMAGE_PIXELS = (
     200_000_000  # Pillow refuses above twice that: 1.2 GB as RGB, more likely an attack than a photo
 )
 JPEG_QUALITY = 95
+# what annotated pictures are written as, and the longest side in pixels that each format can hold
+WRITABLE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383} | dict.fromkeys(
+    (".png", ".bmp", ".tif", ".tiff"), 1 << 30
+)
 
 
 class UnreadableImage(InputError):
@@ -26,20 +30,29 @@ def read_image(path) -> np.ndarray:
     """(H, W, 3) uint8 RGB, turned upright by its EXIF tag; the first frame of an animation.
 
     Grey, palette, CMYK, 16-bit and transparent pictures (over white) are converted. UnreadableImage when the file is
-    missing, empty, cut off or no picture.
+    missing, no file, empty, cut off or no picture.
     """
     path = Path(path)
-    if not path.exists():
-        raise UnreadableImage(f"{path}: no such file")
-    if path.is_file() and path.stat().st_size == 0:
-        raise UnreadableImage(f"{path}: the file is empty (0 bytes); copy it again from its source")
+    try:
+        if not path.exists():
+            raise UnreadableImage(f"{path}: no such file")
+        if not path.is_file():  # opening a pipe would wait for its writer
+            raise UnreadableImage(f"{path}: is {'a folder' if path.is_dir() else 'not a file'}; give a picture file")
+        if path.stat().st_size == 0:
+            raise UnreadableImage(f"{path}: the file is empty (0 bytes); copy it again from its source")
+        open(path, "rb").close()
+    except OSError as error:
+        raise UnreadableImage(
+            f"{path}: {str(error.strerror or error).lower()}; give a file that you can read"
+        ) from None
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # it warns of what is merely odd
             return _to_rgb(ImageOps.exif_transpose(image))
     except MemoryError:
         raise UnreadableImage(f"{path}: not enough memory to decode it; shrink it first") from None
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged data
-        reason = "not a picture" if type(error).__name__ == "UnidentifiedImageError" else str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = "not a picture" if type(error).__name__ == "UnidentifiedImageError" else reason
         raise UnreadableImage(f"{path}: cannot be read as a picture ({reason}); open and save it again") from None
 
 
@@ -56,11 +69,26 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
+def writable_suffix(image: np.ndarray, suffix: str) -> str:
+    """`suffix` in lower case when that format can be written and holds (H, W, 3) `image`, otherwise ".png"."""
+    suffix = suffix.lower()
+    return suffix if max(image.shape[:2]) <= WRITABLE.get(suffix, 0) else ".png"
+
+
 def write_image(path, image: np.ndarray) -> None:
     """Write (H, W, 3) uint8 RGB in the format of the suffix; complete or not at all. InputError when it cannot be."""
+    path = Path(path)
+    suffix, (height, width) = path.suffix.lower(), image.shape[:2]
+    if max(height, width) > WRITABLE.get(suffix, max(height, width)):  # libjpeg would also print to the terminal
+        raise InputError(f"{path}: {suffix} holds no {width}x{height} pixels; write a .png")
     with replacing(path) as temporary:
-        options = {"quality": JPEG_QUALITY} if temporary.suffix.lower() in (".jpg", ".jpeg") else {}
-        Image.fromarray(image).save(temporary, **options)
+        options = {"quality": JPEG_QUALITY} if suffix in (".jpg", ".jpeg") else {}
+        try:
+            Image.fromarray(image).save(temporary, **options)
+        except (ValueError, OverflowError, OSError) as error:
+            if getattr(error, "errno", None) is not None:  # the disk's fault, not the format's
+                raise
+            raise InputError(f"{path}: cannot be written as {suffix} ({error}); write a .png") from None
 
 
 def find_images(folder) -> list[Path]:

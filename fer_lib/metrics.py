@@ -1,4 +1,4 @@
-"""Every figure of the project, computed in one place."""
+"""The figures of a classifier, its calibration among them, and the bootstrap interval of a mean."""
 
 from __future__ import annotations
 

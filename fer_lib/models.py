@@ -132,9 +132,6 @@ def facenet(input_size: int = 48, trunk_size: int = 112, dropout: float = 0.4) -
     return keras.Model(pixels, two_heads(features, dropout), name="facenet")
 
 
-BUILDERS = {"facenet": facenet}  # a card names its builder; see fer_lib.weights
-
-
 def load_facenet_graph(model: keras.Model, graph) -> int:
     """Copy the convolutions of a frozen FaceNet graph (a TensorFlow .pb) into a model built on inception_resnet_v1.
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
+import sys
 from pathlib import Path
 
+from fer_lib.datasets import data_folder
 from fer_lib.errors import InputError
 from fer_lib.weights import ROOT
 
@@ -35,8 +37,8 @@ def notebook_parameters(path) -> dict:
 def run_notebook(number: str, given: dict[str, str]) -> int:
     """Execute a notebook from the repository root. Returns the exit code: 0, or 1 when a cell failed.
 
-    given: parameter values as text, read as Python literals where they are. The executed copy goes to
-    results/NN_name/ for real data and to out/NN_name/ for demo data; after a failure it holds the error.
+    given: parameter values as text, read as Python literals where the default is no text. The executed copy goes to
+    results/NN_name/ for real data and to out/NN_name/ for demo data; a copy that failed goes to out/ with its error.
     """
     import papermill
 
@@ -45,26 +47,35 @@ def run_notebook(number: str, given: dict[str, str]) -> int:
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise InputError(f"{path.name} has no parameter {', '.join(unknown)}; it has {', '.join(known)}")
-    values = {name: _literal(text, known[name]) for name, text in given.items()}
-    data = values.get("DATA", known.get("DATA"))
-    folder = Path("out" if data == "demo" else "results") / path.stem
+    values = {name: _literal(name, text, known[name]) for name, text in given.items()}
     os.chdir(ROOT)  # relative names, since papermill writes them into the executed copy
-    folder.mkdir(parents=True, exist_ok=True)
+    data = values.get("DATA", known["DATA"])
+    if data != "demo":
+        data_folder(data)  # refuses before a kernel starts
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    failed = Path("out") / path.stem / f"{path.stem}_failed.ipynb"
+    failed.parent.mkdir(parents=True, exist_ok=True)
     try:
-        papermill.execute_notebook(str(path.relative_to(ROOT)), str(folder / path.name), values)
+        papermill.execute_notebook(str(path.relative_to(ROOT)), str(failed), values)
     except papermill.PapermillExecutionError as error:
-        print(f"error: {path.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}")
+        complaint = " ".join(f"{path.name} failed: {error.ename}: {error.evalue}".split())
+        print(f"error: {complaint}; see {failed}", file=sys.stderr)
         return 1
-    print(f"wrote {folder}")
+    done = Path("out" if data == "demo" else "results") / path.stem / path.name
+    done.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(failed, done)
+    print(f"wrote {done.parent}")
     return 0
 
 
-def _literal(text: str, default):
+def _literal(name: str, text: str, default):
     """Text from the command line as the kind of value the default is. InputError when it is not one."""
     if isinstance(default, str):
         return text
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        raise InputError(f"{text!r} is not a value like {default!r}") from None
+        value = None
+    if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
+        raise InputError(f"{name} {text!r} is not a value like {default!r}")
     return value

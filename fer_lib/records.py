@@ -15,6 +15,8 @@ BASE_COLUMNS = ("source", "frame", "time_s", "face_id", "x", "y", "w", "h", "fac
 COLUMNS = (*BASE_COLUMNS, *EMOTIONS, "emotion", "confidence")
 VA_COLUMNS = ("valence", "arousal")
 SUFFIXES = (".csv", ".json", ".parquet")
+TEXT_COLUMNS = ("source", "emotion")
+WHOLE_COLUMNS = ("frame", "face_id", "x", "y", "w", "h", "measured")  # every other column is a real number
 
 
 def columns(va: bool = False, video: bool = False) -> tuple[str, ...]:
@@ -51,12 +53,14 @@ def face_records(faces: Faces, source: str = "", frame: int = 0, time_s: float =
 def write_table(path, rows: Iterable[dict], names: tuple[str, ...]) -> None:
     """Write rows as CSV, JSON (a list of rows, empty cells null) or Parquet, by the suffix; complete or not at all.
 
-    names: the columns, see columns(). InputError for another suffix or a place that cannot be written.
+    names: the columns, see columns(). Parquet's types depend on the names alone, so that tables of several runs can
+    be joined. InputError for another suffix or a place that cannot be written.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"{path}: a table ends in {', '.join(SUFFIXES)}")
+    rows = [{name: _printable(value) for name, value in row.items()} for row in rows]
     with replacing(path) as temporary:
         if suffix == ".csv":
             with open(temporary, "w", newline="", encoding="utf-8") as file:
@@ -69,5 +73,15 @@ def write_table(path, rows: Iterable[dict], names: tuple[str, ...]) -> None:
         else:
             import pandas  # half a second to import: only who asks for Parquet pays it
 
-            frame = pandas.DataFrame.from_records(list(rows), columns=names).convert_dtypes()
-            frame.to_parquet(temporary, index=False)
+            frame = pandas.DataFrame.from_records(rows, columns=names)
+            frame.astype({name: _parquet_type(name) for name in names}).to_parquet(temporary, index=False)
+
+
+def _printable(value):
+    """A cell as it can be written: bytes of a file name that are no UTF-8 are spelt out, such as \\udcff."""
+    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
+
+
+def _parquet_type(name: str) -> str:
+    """pandas' type of a column; each of them knows empty cells."""
+    return "string" if name in TEXT_COLUMNS else "Int64" if name in WHOLE_COLUMNS else "Float64"

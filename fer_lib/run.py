@@ -56,12 +56,30 @@ def write_json(path, value) -> None:
 
 
 def log_private_test(notebook: str, model: str, accuracy: float, path=PRIVATE_TEST_LOG) -> None:
-    """Append one opening of PrivateTest: date, commit, notebook, model, accuracy."""
+    """Append one opening of PrivateTest: date, commit, notebook, model, accuracy.
+
+    The same model opened again by the same notebook, in a repeated run, is not a new opening.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
+    opening = [notebook, model, f"{accuracy:.4f}"]
+    earlier = list(csv.reader(path.read_text().splitlines())) if path.exists() else []
+    if any(row[2:] == opening for row in earlier):
+        return
     with open(path, "a", newline="") as file:
         writer = csv.writer(file)
-        if new:
+        if not earlier:
             writer.writerow(["date", "commit", "notebook", "model", "accuracy"])
-        writer.writerow([datetime.date.today().isoformat(), commit(), notebook, model, f"{accuracy:.4f}"])
+        writer.writerow([datetime.date.today().isoformat(), commit(), *opening])
+
+
+def card_scores(private: dict, framing: dict, command: str, framing_command: str) -> dict[str, dict]:
+    """The scores of a card from PrivateTest figures with intervals, and from choose_margin's answers by detector."""
+    scores = {}
+    for name, key, count in (("FER2013", "accuracy", "n"), ("FER+", "ferplus_accuracy", "ferplus_n")):
+        interval = private["intervals"][key]
+        scores[name] = {"value": private[key], "n": private[count], "interval": interval, "command": command}
+    for name, found in framing.items():
+        score = {"value": found["accuracy"], "n": found["n"], "interval": found["interval"], "command": framing_command}
+        scores[f"CK+ apex, {name}"] = score
+    return scores

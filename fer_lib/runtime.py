@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -10,19 +11,21 @@ from pathlib import Path
 import numpy as np
 
 from fer_lib.errors import InputError
-from fer_lib.weights import FAST_FILES, KERAS_FILE, Card, checked_file
+from fer_lib.weights import FAST_FILES, KERAS_FILE, Card, checked_file, sha256
 
 RUNTIMES = ("fast", "keras")
+HASHES_FILE = "sha256.json"  # beside an exported model in the cache
 
 
 class FastRuntime:
     """OpenVINO on the CPU, in float32.
 
     Chosen among the fast runtimes because it was the quickest at batch 1, reads both the exported classifier and
-    BlazeFace's .tflite files, and needs no TensorFlow at run time.
+    BlazeFace's .tflite files, and needs no TensorFlow at run time. input_size is the crop's side in pixels, heads the
+    width of every output; cure ends the message when the file cannot be loaded.
     """
 
-    def __init__(self, xml: Path):
+    def __init__(self, xml: Path, cure: str = "restore it from git"):
         import openvino
 
         core = openvino.Core()
@@ -30,9 +33,13 @@ class FastRuntime:
         try:
             compiled = core.compile_model(str(xml), "CPU", options)
         except RuntimeError as error:
-            raise InputError(f"{xml} cannot be loaded ({str(error).splitlines()[0]}); restore it from git") from None
+            reason = (str(error).splitlines() or ["no reason given"])[0]
+            raise InputError(f"{xml} cannot be loaded ({reason}); {cure}") from None
         self._request = compiled.create_infer_request()
         self._names = [output.get_any_name() for output in compiled.outputs]
+        self.input_size = compiled.inputs[0].partial_shape[1].max_length
+        widths = [output.partial_shape[-1].max_length for output in compiled.outputs]
+        self.heads = dict(zip(self._names, widths, strict=True))
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """(N, S, S, 3) uint8 RGB to {head: (N, C) float32}."""
@@ -41,26 +48,40 @@ class FastRuntime:
 
 
 class KerasRuntime:
-    """The reference: the saved Keras model itself."""
+    """The reference: the saved Keras model itself; input_size and heads as in FastRuntime."""
 
     BATCH = 128
 
     def __init__(self, path: Path):
-        import keras
-
-        self.model = keras.saving.load_model(path, compile=False)
+        self.model = _quiet_keras().saving.load_model(path, compile=False)
+        self.input_size = self.model.inputs[0].shape[1]
+        outputs = self.model.output if isinstance(self.model.output, dict) else {}  # without names there are no heads
+        self.heads = {name: output.shape[-1] for name, output in outputs.items()}
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         outputs = self.model.predict(crops, batch_size=self.BATCH, verbose=0)
         return {name: np.asarray(value) for name, value in outputs.items()}
 
 
+def _quiet_keras():
+    """The keras module, imported without TensorFlow's pages of notes on standard error."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with open(os.devnull, "w") as nowhere:
+        terminal = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)  # TensorFlow 2.21 writes some notes before it reads the level
+        try:
+            import keras
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+    return keras
+
+
 def export_fast(keras_file, folder) -> None:
     """Write the fast form of a saved Keras model, model.xml and model.bin with float16 weights, into `folder`."""
-    import keras
     import openvino
 
-    model = keras.saving.load_model(keras_file, compile=False)
+    model = _quiet_keras().saving.load_model(keras_file, compile=False)
     with tempfile.TemporaryDirectory() as temporary:
         full = Path(temporary) / "full.xml"
         model.export(str(full), format="openvino", verbose=False)
@@ -68,29 +89,61 @@ def export_fast(keras_file, folder) -> None:
 
 
 def load_runtime(card: Card, kind: str = "fast"):
-    """The model of a card, its files verified. kind: "fast", exported on first use if need be, or "keras"."""
+    """The model of a card, its files verified. kind: "fast", exported on first use if need be, or "keras".
+
+    InputError when a file is damaged or the model is not the one that the card describes.
+    """
     if kind not in RUNTIMES:
         raise InputError(f"unknown runtime {kind!r}; there are {', '.join(RUNTIMES)}")
+    cure = f"restore it with: git checkout -- {card.folder}"
     if kind == "keras":
-        return KerasRuntime(checked_file(card, KERAS_FILE))
-    if FAST_FILES[0] in card.sha256:
+        runtime = KerasRuntime(checked_file(card, KERAS_FILE))
+    elif FAST_FILES[0] in card.sha256:
         xml, _ = (checked_file(card, name) for name in FAST_FILES)
-        return FastRuntime(xml)
-    return FastRuntime(_exported(card))
+        runtime = FastRuntime(xml, cure)
+    else:
+        xml = _exported(card)
+        runtime = FastRuntime(xml, f"delete {xml.parent}, it is made again")
+    heads = {head: len(names) for head, names in card.heads.items()}
+    if (runtime.input_size, runtime.heads) != (card.input_size, heads):
+        raise InputError(
+            f"{card.folder}: the model takes {runtime.input_size} pixels and gives {runtime.heads}, its card says "
+            f"{card.input_size} and {heads}; {cure}"
+        )
+    return runtime
 
 
 def _exported(card: Card) -> Path:
-    """The fast form of a model that ships only its Keras file: made once, kept in the user's cache."""
+    """The fast form of a model that ships only its Keras file: made once, kept in the user's cache.
+
+    Made again when it is damaged. Of two processes that make it at once, the second uses what the first has made.
+    """
     from fer_lib.fetch import cache_folder
 
     source = checked_file(card, KERAS_FILE)
     folder = cache_folder() / "exported" / f"{card.name}-{card.sha256[KERAS_FILE][:16]}"
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent))
+    if not _intact(folder):
         try:
-            export_fast(source, temporary)
-            os.replace(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, ignore_cleanup_errors=True) as temporary:
+                made = Path(temporary) / folder.name
+                made.mkdir()
+                export_fast(source, made)
+                hashes = {name: sha256(made / name) for name in FAST_FILES}
+                (made / HASHES_FILE).write_text(json.dumps(hashes))
+                os.replace(made, folder)
+        except OSError as error:
+            if not _intact(folder):  # else another process was first
+                cure = "set FER_CACHE to a folder that can be written"
+                raise InputError(f"cannot write {folder}: {error.strerror or error}; {cure}") from None
     return folder / FAST_FILES[0]
+
+
+def _intact(folder: Path) -> bool:
+    """Whether an exported model is still what was written."""
+    try:
+        hashes = json.loads((folder / HASHES_FILE).read_text())
+        return all(sha256(folder / name) == hashes[name] for name in FAST_FILES)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import keras
 import numpy as np
 
 from fer_lib.errors import InputError
+from fer_lib.files import replacing
 
-# Ranges of the light augmentation; chosen on PublicTest, see notebooks/10_best_model.ipynb
+# Ranges of the light augmentation: what keeps a 48-pixel face a face of the same expression
 ROTATION_DEGREES = 12.0
 ZOOM = 0.15
 SHIFT = 0.06  # of the side
@@ -82,7 +82,7 @@ class Batches(keras.utils.PyDataset):
 
 
 class _Checkpoint(keras.callbacks.Callback):
-    """After each epoch: score, best weights, then weights with optimiser and history, each replaced in one step."""
+    """After each epoch: score it, save weights and optimiser, and then, in one step, the history that names them."""
 
     def __init__(self, folder: Path, score, history: list[dict]):
         super().__init__()
@@ -95,19 +95,23 @@ class _Checkpoint(keras.callbacks.Callback):
         seconds = time.monotonic() - self.began
         row = {"epoch": epoch + 1, "seconds": round(seconds, 1), **{k: float(v) for k, v in (logs or {}).items()}}
         row |= self.score(self.model)
-        if all(row["score"] > earlier["score"] for earlier in self.history):
-            self._save(self.folder / "best.weights.h5")
         self.history.append(row)
-        self._save(self.folder / "last.weights.h5")
-        temporary = self.folder / "history.json.part"
-        temporary.write_text(json.dumps(self.history, indent=1))
-        os.replace(temporary, self.folder / "history.json")
+        self.model.save_weights(_weights(self.folder, epoch + 1))
+        with replacing(self.folder / "history.json") as temporary:
+            temporary.write_text(json.dumps(self.history, indent=1))
+        needed = {_weights(self.folder, epoch + 1), _weights(self.folder, best_epoch(self.history))}
+        for path in set(self.folder.glob("*.weights.h5")) - needed:
+            path.unlink()
         print("  ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
 
-    def _save(self, path: Path):
-        temporary = path.with_name("part-" + path.name)
-        self.model.save_weights(temporary)
-        os.replace(temporary, path)
+
+def _weights(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:03d}.weights.h5"
+
+
+def best_epoch(history: list[dict]) -> int:
+    """The first epoch, counted from 1, with the highest score."""
+    return max(history, key=lambda row: row["score"])["epoch"]
 
 
 def fit(model, batches: Batches, epochs: int, folder, score, settings: dict, verbose=2) -> list[dict]:
@@ -118,26 +122,24 @@ def fit(model, batches: Batches, epochs: int, folder, score, settings: dict, ver
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    noted = folder / "settings.json"
+    noted, log = folder / "settings.json", folder / "history.json"
     if noted.exists() and json.loads(noted.read_text()) != settings:
         raise InputError(f"{folder} holds a run with other settings ({noted.read_text()}); give another folder")
     noted.write_text(json.dumps(settings))
-    log, last = folder / "history.json", folder / "last.weights.h5"
-    history = json.loads(log.read_text()) if log.exists() and last.exists() else []
+    history = json.loads(log.read_text()) if log.exists() else []
     if history:
         model.optimizer.build(model.trainable_variables)
-        model.load_weights(last)
+        model.load_weights(_weights(folder, len(history)))
         batches.start(epoch=len(history))
     if len(history) < epochs:
-        checkpoint = _Checkpoint(folder, score, history)
         model.fit(
             batches,
             epochs=epochs,
             initial_epoch=len(history),
-            callbacks=[checkpoint],
+            callbacks=[_Checkpoint(folder, score, history)],
             shuffle=False,  # Batches has its own order, the same after a resume
             verbose=verbose,
         )
     if history:
-        model.load_weights(folder / "best.weights.h5")
+        model.load_weights(_weights(folder, best_epoch(history)))
     return history

@@ -19,7 +19,6 @@ from fer_lib.files import replacing
 
 # PyAV is imported where a file is opened: 0.15 s that a script working on photos need not pay.
 
-SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .flv .wmv .3gp .ogv".split())
 WRITABLE = (".mp4", ".m4v", ".mov", ".mkv")
 CRF = 20  # x264's constant quality: no difference is seen beside the source, at a third of the size of 14
 NUDGE_S = 0.001  # what a stamp that does not increase is moved on by
@@ -76,11 +75,6 @@ class VideoReader:
         self.height, self.width = self._first.image.shape[:2]
         if _turned(self._first_matrix):
             self.pixel_aspect = 1 / self.pixel_aspect
-
-    @property
-    def damaged(self) -> bool:
-        """Whether packets had to be left out so far."""
-        return self.skipped > 0
 
     def __iter__(self) -> Iterator[Frame]:
         last = self._first
@@ -157,6 +151,11 @@ class VideoReader:
         return np.ascontiguousarray(_apply_matrix(image, self._first_matrix))
 
 
+def check_video(path) -> None:
+    """InputError when a VideoReader would refuse the file on opening."""
+    VideoReader(path).close()
+
+
 @dataclass
 class _Scan:
     """What a walk over all packets, without decoding them, tells about a file."""
@@ -223,14 +222,22 @@ def _tolerance(seconds: float) -> float:
 
 
 def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give a video file")
-    if not path.is_file():
-        raise InputError(f"{path}: not a file; give a video file")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty (0 bytes); copy it again from its source")
+    try:
+        str(path).encode()
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; give a video file")
+        if not path.is_file():
+            raise InputError(f"{path}: not a file; give a video file")
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: the file is empty (0 bytes); copy it again from its source")
+        with open(path, "rb"):
+            pass
+    except UnicodeEncodeError:
+        raise InputError(f"{str(path)!r}: the name is not valid UTF-8; rename the file") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; copy it to a place and name that can be read") from None
 
 
 def _open(path: Path):
@@ -238,8 +245,6 @@ def _open(path: Path):
 
     try:
         return av.open(f"file:{path}", metadata_errors="ignore")  # file: or a colon in a name would be a protocol
-    except PermissionError:
-        raise InputError(f"{path}: no permission to read it") from None
     except (av.FFmpegError, OSError, ValueError):
         raise InputError(f"{path}: not a video, or damaged beyond reading; give an mp4, mkv, avi or the like") from None
 
@@ -360,7 +365,7 @@ class VideoWriter:
     and QuickTime do not play it (VLC, mpv, Chrome, OpenCV do).
 
     rate: frames/s, a hint for the encoder; the times decide. time_base: the source's, so that its stamps survive
-    exactly. sound_from: a file whose sound is copied as it is, unless mp4 cannot hold it (`sound` tells).
+    exactly. sound_from: a file whose sound is copied as it is, unless mp4 cannot hold it (`sound_lost` tells).
     reproducible: the same frames give the same bytes, slower. InputError when the place cannot be written or the disk
     is full.
     """
@@ -382,7 +387,7 @@ class VideoWriter:
         if self.path.suffix.lower() not in WRITABLE:
             raise InputError(f"{self.path}: a video is written as {', '.join(WRITABLE)}; choose one of these")
         self.width, self.height, self.rate = width, height, min(max(rate, 1.0), 1000.0)
-        self.frames, self.sound, self.reproducible = 0, "none", reproducible
+        self.frames, self.sound, self.sound_lost, self.reproducible = 0, "none", "", reproducible
         self._time_base = _fine(time_base)
         self._pixel_aspect = pixel_aspect
         self._sound_from, self._sound_offset_s = sound_from, sound_offset_s
@@ -414,7 +419,7 @@ class VideoWriter:
             self._stream = stream
             if self._sound_from is not None:
                 self._track = _SoundTrack(self._sound_from, self._container, self._sound_offset_s)
-                self.sound = self._track.state
+                self.sound, self.sound_lost = self._track.state, self._track.lost
         except BaseException as error:
             self._discard(error)
             self._raise_clearly(error)
@@ -501,9 +506,7 @@ class _SoundTrack:
         streams = self._input.streams.audio
         copied = [s for s in streams if s.codec_context is not None and s.codec_context.name in SOUND_COPIED]
         left_out = sorted({s.codec_context.name if s.codec_context else "unknown" for s in streams if s not in copied})
-        self.state = "copied" if copied else "none"
-        if left_out:
-            self.state = f"{'partly ' if copied else ''}left out ({', '.join(left_out)})"
+        self.state, self.lost = "copied" if copied else "none", ", ".join(left_out)
         self._targets = {s.index: output.add_stream_from_template(s) for s in copied}
         self._packets = _packets(self._input, tuple(copied)) if copied else iter(())
         self._waiting = None
@@ -538,7 +541,8 @@ class CsvTable:
 
     def __enter__(self) -> CsvTable:
         self._replacing = replacing(self.path)
-        self._file = open(self._replacing.__enter__(), "w", newline="", encoding="utf-8")
+        # backslashreplace: a file's name may hold bytes that are no text
+        self._file = open(self._replacing.__enter__(), "w", newline="", encoding="utf-8", errors="backslashreplace")
         self._writer = csv.DictWriter(self._file, self.columns, restval="")
         self._writer.writeheader()
         return self
@@ -605,7 +609,8 @@ class VideoSummary:
     skipped: int  # damaged packets left out
     seconds: float  # of work
     duration_s: float  # of the video
-    sound: str  # "copied", "none" or "left out (codec)"
+    sound: str  # "copied" or "none"
+    sound_lost: str  # codecs of what mp4 cannot hold, such as "pcm_s16le"; "" when nothing was left out
 
 
 def video_rows(faces, source: str, frame: int, time_s: float) -> list[dict]:
@@ -686,4 +691,5 @@ def annotate_video(
         seconds=seconds,
         duration_s=video.duration_s,
         sound=writer.sound,
+        sound_lost=writer.sound_lost,
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
+import os
 import tempfile
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fer_lib.errors import InputError
+from fer_lib.faces import EMOTIONS
 from fer_lib.files import replacing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +21,8 @@ WEIGHTS = ROOT / "weights"
 DEFAULT_MODEL = "facenet"
 KERAS_FILE = "model.keras"
 FAST_FILES = ("model.xml", "model.bin")  # OpenVINO's intermediate representation
+MARGINS = (-0.4, 2.0)  # beyond these a crop would hold a fifth of the box, or be five times as wide
+LARGEST_INPUT = 1024  # pixels
 LFS_HEADER = b"version https://git-lfs.github.com/spec"
 
 
@@ -70,22 +75,55 @@ def load_card(name: str = DEFAULT_MODEL, root=WEIGHTS) -> Card:
     """The card of a shipped model by name, or of a model folder by path. InputError when there is none or it is bad."""
     folder = Path(root) / name if name in model_names(root) else Path(name)
     path = folder / "card.json"
-    if not path.is_file():
-        raise InputError(f"unknown model {name!r}; there are {', '.join(model_names(root)) or 'none'}")
+    if not os.path.isfile(path):  # unlike Path.is_file, also False for a name that is too long
+        known = ", ".join(model_names(root))
+        raise InputError(
+            f"unknown model {name!r}; there are {known}"
+            if known
+            else f"unknown model {name!r}: {root} holds no models; restore them with: git checkout -- weights"
+        )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["labels"] = tuple(values["labels"])
         card = Card(**values, folder=folder)
-        if not (isinstance(card.input_size, int) and card.input_size > 0 and card.labels):
-            raise ValueError("input_size or labels")
-        if any(not isinstance(value, dict) for value in (card.heads, card.crop_margin, card.sha256, card.scores)):
-            raise ValueError("heads, crop_margin, sha256 or scores")
-        if not card.heads or list(card.labels) != list(next(iter(card.heads.values()))):
-            raise ValueError("labels are not those of the first head")
+        _check(card)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].replace("Card.__init__() ", "")
         raise InputError(f"{path} is damaged ({reason}); restore it with: git checkout -- {folder}") from None
     return card
+
+
+def _check(card: Card) -> None:
+    """ValueError naming the first key whose value cannot be used; AttributeError or TypeError for a wrong type."""
+    sound = {
+        "name": isinstance(card.name, str) and Path(card.name).name == card.name,  # it names a folder of the cache
+        "task": isinstance(card.task, str),
+        "labels": len(set(card.labels)) == len(card.labels) > 0,
+        "heads": bool(card.heads) and all(_is_names(names) for names in card.heads.values()),
+        "labels or heads": list(card.labels) == next(iter(card.heads.values()), None),
+        "labels, not all emotions": card.task != "emotion" or set(card.labels) <= set(EMOTIONS),
+        "input_size": type(card.input_size) is int and 1 <= card.input_size <= LARGEST_INPUT,
+        "crop_margin": all(_is_number(m) and MARGINS[0] <= m <= MARGINS[1] for m in card.crop_margin.values()),
+        "sha256": all(isinstance(value, str) for value in card.sha256.values()),
+        "scores": all(_is_score(score) for score in card.scores.values()),
+    }
+    for key, good in sound.items():
+        if not good:
+            raise ValueError(key)
+
+
+def _is_number(value) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_names(names) -> bool:
+    return isinstance(names, list) and all(isinstance(n, str) for n in names) and len(set(names)) == len(names) > 0
+
+
+def _is_score(score: dict) -> bool:
+    low, high = score.get("interval", ())
+    numbers = all(_is_number(value) for value in (score.get("value"), low, high))
+    return numbers and type(score.get("n")) is int and isinstance(score.get("command"), str)
 
 
 def checked_file(card: Card, name: str) -> Path:

@@ -40,7 +40,7 @@ def one_line_error(done: subprocess.CompletedProcess) -> str:
 
 @pytest.fixture
 def photo() -> np.ndarray:
-    """A real photograph, (606, 512, 3) uint8 RGB, one face."""
+    """A real photograph, (600, 512, 3) uint8 RGB, one face."""
     from fer_lib.images import read_image
 
     return read_image(PHOTOS / "grace_hopper.jpg")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -16,13 +15,13 @@ import numpy as np
 import pytest
 
 from fer_lib import camera as camera_module
-from fer_lib.camera import Camera, open_camera, run_camera, show_picture, why_no_screen
+from fer_lib.camera import Camera, LiveView, open_camera, run_camera, show_picture, why_no_screen
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS, Faces
 from fer_lib.images import read_image
+from fer_lib.video import annotate_video
 
 RED = (230, 30, 30)
-NAME = r"camera_\d{8}-\d{6}_fer"
 
 
 def one_face(image):
@@ -162,7 +161,7 @@ def test_s_saves_annotated_frames_and_overwrites_none(film, tmp_path, capsys):
     summary = run_camera(film, one_face, out=tmp_path / "out", open_window=window)
     found = names(tmp_path / "out")
     assert len(found) == len(summary.saved) == 3
-    assert all(re.fullmatch(NAME + r"(_\d)?\.png", name) for name in found)
+    assert found == ["film_fer.png", "film_fer_2.png", "film_fer_3.png"]
     saved = read_image(summary.saved[0])
     assert saved.shape == (80, 96, 3) and np.abs(saved[75, 90] - np.array(RED)).max() < 25
     assert not np.array_equal(saved[20:60, 20], np.broadcast_to(saved[75, 90], (40, 3)))  # the box is drawn
@@ -185,7 +184,7 @@ def test_without_a_screen_it_says_so_and_writes(film, tmp_path, monkeypatch, cap
     summary = run_camera(film, one_face, out=out, va=False, progress=False)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and "no screen" in lines[0] and str(summary.video) in lines[0]
-    assert re.fullmatch(NAME + r"\.mp4", summary.video.name) and summary.table == summary.video.with_suffix(".csv")
+    assert names(out) == ["film_fer.csv", "film_fer.mp4"] and summary.table == summary.video.with_suffix(".csv")
     with av.open(str(summary.video)) as container:
         times = [frame.time for frame in container.decode(video=0)]
     assert np.allclose(times, np.arange(30) / 50, atol=0.001)
@@ -193,19 +192,27 @@ def test_without_a_screen_it_says_so_and_writes(film, tmp_path, monkeypatch, cap
         rows = list(csv.DictReader(file))
     assert np.allclose([float(row["time_s"]) for row in rows], times, atol=0.001)
     assert [int(row["frame"]) for row in rows] == list(range(30)) and {row["emotion"] for row in rows} == {"happy"}
-    assert {row["source"] for row in rows} == {str(film)} and names(out) == sorted(
-        [summary.table.name, summary.video.name]
-    )
+    assert {row["source"] for row in rows} == {str(film)}
 
 
-def test_second_recording_of_a_second_gets_another_name(film, tmp_path, monkeypatch):
+def test_a_taken_name_gets_a_number(film, tmp_path):
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "film_fer_2.csv").touch()  # a table alone takes the name too
+    videos = [run_camera(film, one_face, out=tmp_path / "o", window=False, progress=False).video for _ in range(3)]
+    assert [path.name for path in videos] == ["film_fer.mp4", "film_fer_3.mp4", "film_fer_4.mp4"]
+
+
+def test_second_recording_of_a_second_gets_another_name(tmp_path, monkeypatch):
     class Noon(camera_module.datetime):
         @classmethod
         def now(cls, tz=None):
             return cls(2024, 5, 6, 12, 0, 0)
 
     monkeypatch.setattr(camera_module, "datetime", Noon)
-    paths = [run_camera(film, one_face, out=tmp_path / "o", window=False, progress=False).video.name for _ in range(3)]
+    paths = []
+    for _ in range(3):
+        fake_camera(monkeypatch, [np.full((80, 96, 3), 99, np.uint8)])
+        paths.append(run_camera("0", one_face, out=tmp_path / "o", window=False, progress=False).video.name)
     assert paths == [f"camera_20240506-120000_fer{number}.mp4" for number in ("", "_2", "_3")]
 
 
@@ -265,8 +272,16 @@ def test_interrupt_keeps_video_and_table(film, tmp_path):
         ("nothing.mp4", "no such file"),
         ("folder", "is a folder"),
         ("noise.mp4", "not a video"),
-        ("empty.mp4", "not a video"),
+        ("empty.mp4", "is empty"),
+        ("cut.mkv", "cut off"),
         ("rtsp://127.0.0.1:9/none", "check address"),
+        ("99999999999999999999", "up to 999; give a camera number"),
+        ("1000", "up to 999; give a camera number"),
+        ("²", "no such file; give a camera number"),
+        ("", "empty; give a camera number"),
+        (" ", "empty; give a camera number"),
+        ("x" * 300, "too long; give a camera number"),
+        ("vid\udcff.mp4", "no such file"),
     ],
 )
 def test_source_that_does_not_open(tmp_path, monkeypatch, source, cure, capfd):
@@ -274,6 +289,8 @@ def test_source_that_does_not_open(tmp_path, monkeypatch, source, cure, capfd):
     Path("folder").mkdir()
     Path("noise.mp4").write_bytes(np.random.default_rng(1).bytes(20_000))
     Path("empty.mp4").touch()
+    cut = make_film(tmp_path / "cut.mkv", count=200)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     with pytest.raises(InputError, match=cure) as caught:
         run_camera(source, one_face, out=tmp_path / "out")
     assert source in str(caught.value) and "\n" not in str(caught.value)
@@ -319,3 +336,70 @@ def test_quiet_gives_stderr_back():
     root = Path(camera_module.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, env=dict(os.environ))
     assert done.stderr == b"ours"
+
+
+def test_a_file_is_refused_as_the_video_command_refuses_it(tmp_path):
+    path = make_film(tmp_path / "cut.mp4", count=200)
+    path.write_bytes(path.read_bytes()[:-300])
+    refusals = []
+    for use in (lambda: annotate_video(path, one_face, tmp_path / "o.mp4"), lambda: open_camera(path)):
+        with pytest.raises(InputError, match="cut off") as caught:
+            use()
+        refusals.append(str(caught.value))
+    assert refusals[0] == refusals[1]
+
+
+def test_a_device_is_passed_on_and_live(monkeypatch):
+    opened = []
+
+    class Capture(FakeCapture):
+        def __init__(self, *given):
+            opened.append(given)
+            super().__init__([])
+
+        def isOpened(self):  # noqa: N802, OpenCV's own name
+            return True
+
+    monkeypatch.setattr(camera_module.cv2, "VideoCapture", Capture)
+    assert open_camera("/dev/null").live and opened == [("/dev/null", cv2.CAP_ANY)]
+
+
+def test_ffmpeg_says_nothing_of_a_damaged_file(tmp_path):
+    path = tmp_path / "damaged.mp4"
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for _ in range(40):  # noise, so that the pictures are large enough to be hit
+            image = rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        container.mux(stream.encode(None))
+    content = bytearray(path.read_bytes())
+    for at in rng.integers(len(content) // 4, len(content) * 3 // 4, 200):
+        content[at : at + 30] = b"\xff" * 30
+    path.write_bytes(content)
+    code = (
+        "import sys, time; from fer_lib.camera import open_camera\n"
+        "with open_camera(sys.argv[1]) as camera:\n"
+        "    while camera.read() is not None: time.sleep(0.005)"  # FFmpeg's threads go on meanwhile
+    )
+    root = Path(camera_module.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=root, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("window", [FakeWindow(["", "q"]), FakeWindow(["", chr(27)]), FakeWindow(closes_after=2)])
+def test_live_view_shows_until_it_is_closed(window):
+    view = LiveView(window)
+    pictures = [np.full((8, 8, 3), number, np.uint8) for number in range(4)]
+    for picture in pictures:
+        view.show(picture)
+    assert [image[0, 0, 0] for image in window.shown] == [0, 1] and window.closed
+
+
+def test_live_view_without_a_screen_says_so_once(monkeypatch, capsys):
+    monkeypatch.setattr(camera_module, "why_no_screen", lambda: "there is no screen")
+    view = LiveView()
+    for _ in range(2):
+        view.show(np.zeros((8, 8, 3), np.uint8))
+    assert capsys.readouterr().err == "not shown: there is no screen\n"

@@ -23,8 +23,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 def options_of(command):
     """The option strings of one command's parser."""
-    subparsers = next(a for a in cli._parser()._actions if a.dest == "command")
-    return {option for action in subparsers.choices[command]._actions for option in action.option_strings}
+    return {option for action in cli._parsers()[1][command]._actions for option in action.option_strings}
 
 
 def test_top_level():
@@ -70,8 +69,7 @@ def test_output_names(tmp_path):
 
 
 def test_commands_and_options():
-    subparsers = next(a for a in cli._parser()._actions if a.dest == "command")
-    assert list(subparsers.choices) == "photo video webcam evaluate models fetch notebook".split()
+    assert list(cli._parsers()[1]) == "photo video webcam evaluate models fetch notebook".split()
     shared = set("--out --csv --json --parquet --va --va-scale --model --detector --cascade --min-face".split())
     assert shared | {"--show"} <= options_of("photo") and shared <= options_of("video")
     assert shared | {"--camera"} <= options_of("webcam")
@@ -133,6 +131,25 @@ def test_notebooks(path):
         if cell.cell_type == "code":
             assert not cell.outputs and cell.execution_count is None
             assert len(cell.source.splitlines()) <= 25 and not re.search(r"^(class |!)", cell.source, re.M)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_results_are_those_of_the_notebook(path):
+    """The executed copy has the cells of the source, ran without an error, and lies beside its metrics."""
+    folder = ROOT / "results" / path.stem
+    book, executed = (nbformat.read(p, as_version=4) for p in (path, folder / path.name))
+    own = [c for c in executed.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    assert [c.source for c in own] == [c.source for c in book.cells]
+    outputs = [output for c in own if c.cell_type == "code" for output in c.outputs]
+    assert not any(output.output_type == "error" for output in outputs)
+    assert (folder / "metrics.json").exists() and (folder / "run.json").exists()
+
+
+def test_nothing_names_a_machine():
+    """Executed notebooks, results and cards hold no path of the machine that made them."""
+    for path in [*ROOT.glob("results/**/*"), *ROOT.glob("weights/*/card.json"), *ROOT.glob("*.md")]:
+        if path.suffix in (".json", ".ipynb", ".md", ".csv"):
+            assert not re.search(r"(?<![\w.])/(home|root|tmp|var|work|Users)/", path.read_text()), path
 
 
 def test_private_test_log():

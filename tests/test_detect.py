@@ -204,6 +204,24 @@ def test_min_face_leaves_smaller_faces_out(detectors):
     assert len(detectors["blazeface"](tiny)) == 1
 
 
+@pytest.mark.parametrize("name", ["haar", "blazeface", "dnn"])
+def test_min_face_has_no_slack_when_it_is_given(detectors, name):
+    if name not in detectors:
+        pytest.skip("res10 is not in the cache: python -m fer_lib fetch res10")
+    two = read_image(PHOTOS / "two_faces.jpg")
+    side = max(box[2] - box[0] for box in detectors[name](two).xyxy.tolist())
+    for given in (side - 20, side + 3, side + 10):  # the larger face is within a fifth of each
+        found = make_detector(name, min_face=given)(two).xyxy
+        assert all(max(x2 - x1, y2 - y1) >= given for x1, y1, x2, y2 in found.tolist()), (given, found)
+
+
+def test_boxes_under_min_face_are_left_out():
+    boxes = np.array([[0, 0, 49, 49], [60, 0, 110, 50], [0, 60, 50, 105]], float)  # longer sides 49, 50, 50
+    image = np.zeros((200, 200, 3), np.uint8)
+    assert detect._as_faces(image, boxes, np.ones(3), 50).xyxy[:, 0].tolist() == [0, 60]
+    assert len(detect._as_faces(image, boxes, np.ones(3), 0)) == 3
+
+
 @pytest.mark.parametrize(("longer", "expected"), [(64, 16), (390, 30), (640, 48), (1920, 48), (6000, 100)])
 def test_default_of_min_face(longer, expected):
     image = np.zeros((longer // 2, longer, 3), np.uint8)
@@ -213,14 +231,14 @@ def test_default_of_min_face(longer, expected):
 
 def test_boxes_are_sorted_by_left_and_then_top():
     boxes = np.array([[50, 0, 60, 10], [5, 40, 15, 50], [5, 20, 15, 30]], float)
-    faces = detect._as_faces(np.zeros((100, 100, 3), np.uint8), boxes, np.array([0.1, 0.2, 0.3]))
+    faces = detect._as_faces(np.zeros((100, 100, 3), np.uint8), boxes, np.array([0.1, 0.2, 0.3]), 0)
     assert faces.xyxy[:, :2].tolist() == [[5, 20], [5, 40], [50, 0]]
     assert faces.score.tolist() == pytest.approx([0.3, 0.2, 0.1])
 
 
 def test_boxes_are_clipped_and_empty_ones_dropped():
     boxes = np.array([[-5, -5, 5, 5], [90, 90, 120, 130], [200, 0, 210, 10]], float)
-    faces = detect._as_faces(np.zeros((100, 100, 3), np.uint8), boxes, np.ones(3))
+    faces = detect._as_faces(np.zeros((100, 100, 3), np.uint8), boxes, np.ones(3), 0)
     assert faces.xyxy.tolist() == [[0, 0, 5, 5], [90, 90, 100, 100]]
 
 

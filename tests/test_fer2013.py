@@ -1,5 +1,7 @@
 """FER2013 and FER+ loaders: both csv headers, the folder version, the contract's rules by hand, refusals."""
 
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -93,6 +95,8 @@ def test_no_votes_no_distribution(tmp_path):
         ("emotion,pixels,Usage\n", "no rows"),
         ("emotion,pixels,Usage\n0,1 2 3,Training\n", "line 2: 3 pixels, not 2304"),
         ("emotion,pixels,Usage\n7," + "0 " * 2304 + ",Training\n", "line 2: emotion '7' is not 0-6"),
+        ("emotion,pixels,Usage\n12," + "0 " * 2304 + ",Training\n", "line 2: emotion '12' is not 0-6"),
+        ("emotion,pixels,Usage\n ," + "0 " * 2304 + ",Training\n", "line 2: emotion ' ' is not 0-6"),
         ("emotion,pixels,Usage\n0," + "0 " * 2304 + ",Test\n", "usage 'Test' is none of"),
         ("emotion,pixels,Usage\n0," + "0 " * 2303 + "256,Training\n", "not a number from 0 to 255"),
         ("emotion,pixels,Usage\n0," + "0 " * 2303 + "x,Training\n", "not a number from 0 to 255"),
@@ -155,3 +159,44 @@ def test_the_real_files(fer_data):
     assert (private.ferplus_majority() >= 0).sum() == 3153
     assert (data.in_training("PrivateTest").sum(), data.in_training("PublicTest").sum()) == (288, 280)
     assert (~data.emotion_distribution()[1]).sum() == 177
+
+
+def test_a_row_without_votes_has_no_label(tmp_path):
+    votes = [{}, *VOTES[:2], {"fear": 1}, {"NF": 1}, {"neutral": 10}]
+    data = load_fer2013(write_csv(tmp_path / "a.csv"), write_votes(tmp_path / "v.csv", votes))
+    with warnings.catch_warnings(action="error"):
+        soft, valid = data.emotion_distribution()
+        majority = data.ferplus_majority()
+    assert valid.tolist() == [False, True, True, True, False, True] and np.isfinite(soft).all()
+    assert majority[[0, 3, 4]].tolist() == [-1, -1, -1] and (majority[[1, 2, 5]] >= 0).all()
+
+
+@pytest.mark.parametrize("cell", ["x", "-1", "", "2.5", "nan", "9" * 30])
+def test_a_vote_that_is_no_number(tmp_path, cell):
+    pictures = write_csv(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="v.csv line 3: .* is not a number of votes") as error:
+        load_fer2013(pictures, write_votes(tmp_path / "v.csv", [VOTES[0], {"anger": cell}, *VOTES[2:]]))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("line", ["", "Training,x,1"])
+def test_a_short_row_of_votes(tmp_path, line):
+    pictures, votes = write_csv(tmp_path / "a.csv"), write_votes(tmp_path / "v.csv", VOTES)
+    lines = votes.read_text().splitlines()
+    votes.write_text("\n".join([*lines[:4], line, *lines[5:]]) + "\n")
+    with pytest.raises(InputError, match="v.csv line 5 has [03] fields"):
+        load_fer2013(pictures, votes)
+
+
+def test_files_that_excel_saved(tmp_path):
+    """It puts a byte order mark first."""
+    pictures, votes = write_csv(tmp_path / "a.csv"), write_votes(tmp_path / "v.csv", VOTES)
+    for file in (pictures, votes):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert len(load_fer2013(pictures, votes)) == 6
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "v.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="v.csv is not a csv text file"):
+        load_fer2013(write_csv(tmp_path / "a.csv"), tmp_path / "v.csv")

@@ -1,12 +1,14 @@
 """Pictures as people have them: every common kind is read upright as RGB; what is no picture is refused in one line."""
 
+import os
+
 import numpy as np
 import pytest
 from conftest import PHOTOS
 from PIL import Image
 
 from fer_lib.errors import InputError
-from fer_lib.images import UnreadableImage, find_images, read_image, write_image
+from fer_lib.images import UnreadableImage, find_images, read_image, writable_suffix, write_image
 
 RAMP = np.tile(np.linspace(0, 255, 40).astype(np.uint8), (30, 1))  # (30, 40), dark left, bright right
 
@@ -98,3 +100,66 @@ def test_find_images(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no pictures"):
         find_images(tmp_path / "empty")
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "pipe.jpg", "/dev/zero"):
+        with pytest.raises(UnreadableImage, match="is not a file"):
+            read_image(path)
+
+
+def test_a_folder_is_called_one(tmp_path):
+    with pytest.raises(UnreadableImage, match="is a folder"):
+        read_image(tmp_path)
+
+
+def test_a_name_that_the_system_refuses(tmp_path):
+    with pytest.raises(UnreadableImage, match="name too long") as error:
+        read_image(tmp_path / ("a" * 5000 + ".jpg"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    """root may read everything, so the refusal is played."""
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "a.jpg").write_text("x")
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(UnreadableImage, match="a.jpg: permission denied"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("width", "suffix", "expected"),
+    [
+        (16_383, ".webp", ".webp"),
+        (16_384, ".webp", ".png"),
+        (17_000, ".jpg", ".jpg"),
+        (65_500, ".jpeg", ".jpeg"),
+        (65_501, ".jpg", ".png"),
+        (65_501, ".jpeg", ".png"),
+        (70_000, ".png", ".png"),
+        (70_000, ".bmp", ".bmp"),
+        (9, ".TIF", ".tif"),
+        (9, ".tiff", ".tiff"),
+        (9, ".gif", ".png"),
+        (9, "", ".png"),
+    ],
+)
+def test_writable_suffix(tmp_path, width, suffix, expected):
+    """Both ways round; what it answers can indeed be written."""
+    for image in (np.zeros((2, width, 3), np.uint8), np.zeros((width, 2, 3), np.uint8)):
+        assert writable_suffix(image, suffix) == expected
+    write_image(tmp_path / f"a{expected}", image)
+    assert read_image(tmp_path / f"a{expected}").shape == image.shape
+
+
+@pytest.mark.parametrize(("width", "suffix"), [(17_000, ".webp"), (65_501, ".JPG"), (70_000, ".gif"), (9, ".xyz")])
+def test_a_format_that_cannot_hold_the_picture(tmp_path, capfd, width, suffix):
+    with pytest.raises(InputError, match="write a .png") as error:
+        write_image(tmp_path / f"a{suffix}", np.zeros((2, width, 3), np.uint8))
+    assert "another place" not in str(error.value) and "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir()) and capfd.readouterr() == ("", "")

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pandas
+import pyarrow.parquet
 import pytest
 
 from fer_lib.affect import ADFES_POINTS, expected_va, from_seven, to_seven
@@ -107,3 +108,28 @@ def test_faces_check_their_rows():
     assert len(faces) == 1 and faces.top()[0] == ["sad"] and faces.labels == EMOTIONS
     with pytest.raises(ValueError, match="carry no emotions"):
         Faces.empty().top()
+
+
+def test_parquet_types_do_not_depend_on_the_rows(tmp_path):
+    """Tables of a run with faces, of one without and of none at all join."""
+    names = columns(va=True, video=True)
+    face = face_records(two_faces(), "v.mp4", 5, 0.2)
+    for name, rows in (("a", face), ("b", [empty_record("v.mp4", 4, 0)]), ("c", []), ("d", [face[0] | {"sad": 0}])):
+        write_table(tmp_path / f"{name}.parquet", rows, names)
+    schemas = [pyarrow.parquet.read_schema(tmp_path / f"{name}.parquet").remove_metadata() for name in "abcd"]
+    assert all(schema == schemas[0] for schema in schemas)
+    types = {name: str(pandas.read_parquet(tmp_path / "c.parquet")[name].dtype) for name in names}
+    whole = {"frame", "face_id", "x", "y", "w", "h", "measured"}
+    assert {name for name, kind in types.items() if kind == "Int64"} == whole
+    assert {name for name, kind in types.items() if kind == "Float64"} == set(names) - whole - {"source", "emotion"}
+    joined = pyarrow.concat_tables(pyarrow.parquet.read_table(tmp_path / f"{name}.parquet") for name in "abcd")
+    assert joined["x"].to_pylist() == [10, 100, None, 10] and joined["emotion"].to_pylist()[1:3] == ["sad", None]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_a_file_name_that_is_no_text(tmp_path, suffix):
+    """Python reads an undecodable byte of a name as a lone surrogate, which no UTF-8 file can hold."""
+    path = tmp_path / f"t.{suffix}"
+    write_table(path, [empty_record("vid\udcff é.mp4", 0, 0)], columns())
+    read = {"csv": pandas.read_csv, "json": pandas.read_json, "parquet": pandas.read_parquet}[suffix]
+    assert read(path)["source"].tolist() == [r"vid\udcff é.mp4"]

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import time
 
@@ -131,9 +133,9 @@ def test_unusual_pictures_are_processed(capsys, tmp_path):
 
 
 def test_one_photo_is_quick_and_needs_no_tensorflow(tmp_path):
-    """At most 2.5 s as a whole process on two cores; the best of three, as other work may run here."""
-    took = []
-    for _ in range(3):
+    """At most 2.5 s as a whole process on two cores; the best of five, as other work may run here."""
+    took = [np.inf]
+    while min(took) > 2.5 and len(took) <= 5:
         begun = time.monotonic()
         done = run_script("foto_fer.py", HOPPER, "--out", tmp_path)
         took.append(time.monotonic() - begun)
@@ -213,7 +215,7 @@ def test_evaluate(capsys, tmp_path):
     code, out, _ = run(capsys, *common, "--split", "PublicTest")
     assert json.loads(out)["n"] == 10 and json.loads(out)["ferplus_accuracy"] is None
     assert "Training, PublicTest, PrivateTest" in refused(capsys, *common, "--split", "Test")
-    assert "No such file" in refused(capsys, *common[:-1], tmp_path / "none.csv")
+    assert "no such file" in refused(capsys, *common[:-1], tmp_path / "none.csv")
     assert "no column" in refused(capsys, *common[:-1], votes)
 
 
@@ -229,6 +231,82 @@ def test_the_shipped_figures_are_reproduced(capsys, fer_data):
     for key in ("accuracy", "accuracy_without_duplicates", "macro_f1", "ferplus_accuracy"):
         assert report[key] == pytest.approx(metrics[key], abs=0.001)  # another CPU may round three faces otherwise
     assert report["accuracy"] >= 0.705 and report["ferplus_accuracy"] >= 0.82
+
+
+def test_words_after_an_option_are_inputs_too(capsys, tmp_path):
+    code, out, _ = run(capsys, "photo", HOPPER, "--out", tmp_path, PHOTOS / "astronaut.png", "va")
+    assert code == 0 and out.count(", V ") == 2
+
+
+def test_no_input_of_the_run_is_overwritten(capsys, tmp_path):
+    """a_fer.jpg is another photograph of the user's, in the folder that is also the output folder."""
+    shutil.copy(HOPPER, tmp_path / "a.jpg")
+    Image.open(PHOTOS / "astronaut.png").save(tmp_path / "a_fer.jpg")
+    before = (tmp_path / "a_fer.jpg").read_bytes()
+    code, out, _ = run(capsys, "photo", tmp_path, "--out", tmp_path)
+    assert code == 0 and (tmp_path / "a_fer.jpg").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jpg", "a_fer.jpg", "a_fer_2.jpg", "a_fer_fer.jpg"]
+
+
+def test_a_failed_video_leaves_its_name(capsys, tmp_path, short_video):
+    missing = tmp_path / "none" / short_video.name
+    code, out, error = run(capsys, "video", missing, short_video, "--out", tmp_path / "out")
+    assert code == 2 and sorted(p.name for p in (tmp_path / "out").iterdir()) == ["clip_fer.csv", "clip_fer.mp4"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and /dev/full are Unix")
+def test_the_reader_of_the_output_may_leave(tmp_path):
+    """`| true`: all pictures are still done, and the table is written."""
+    command = (
+        f"{sys.executable} foto_fer.py {PHOTOS} --out {tmp_path} --csv {tmp_path}/t.csv | true; exit ${{PIPESTATUS[0]}}"
+    )
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert len(list(tmp_path.glob("*_fer.*"))) == 3 and (tmp_path / "t.csv").exists()
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "foto_fer.py", HOPPER, "--out", tmp_path],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_names_that_the_terminal_cannot_show(tmp_path):
+    odd = tmp_path / "日本 'x' \udcff.jpg"
+    shutil.copy(HOPPER, odd)
+    latin = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    arguments = [sys.executable, "foto_fer.py", odd, "--out", tmp_path / "out", "--csv", tmp_path / "t.csv"]
+    done = subprocess.run(arguments, cwd=ROOT, env=latin, capture_output=True, timeout=120)
+    assert done.returncode == 0 and b"face 1" in done.stdout, done.stderr
+    assert len((tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_notebook_on_demo_data(capsys):
+    """End to end; what it writes lies under out/ and is called demo."""
+    code, out, error = run(capsys, "notebook", "10", "-p", "SEED", "2")
+    assert code == 0, error
+    folder = ROOT / "out" / "10_best_model"
+    assert {"10_best_model.ipynb", "metrics.json", "run.json", "history.png"} <= {p.name for p in folder.iterdir()}
+    card = json.loads((folder / "model" / "card.json").read_text())
+    assert card["name"] == "demo" and "demo" in card["data"] and all("demo" in name for name in card["scores"])
+    assert json.loads((folder / "metrics.json").read_text())["data"] == "demo"
+    code, out, _ = run(capsys, "photo", HOPPER, "--model", folder / "model", "--out", folder)
+    assert code == 0 and "face 1" in out
+
+
+def test_a_failing_notebook_leaves_the_results(capsys, tmp_path, monkeypatch):
+    done = ROOT / "results" / "10_best_model" / "10_best_model.ipynb"
+    before = done.read_bytes()
+    assert "no folder" in refused(capsys, "notebook", "10", "-p", "DATA", tmp_path / "none")
+    monkeypatch.delenv("FER_DATA", raising=False)
+    assert "FER_DATA is not set" in refused(capsys, "notebook", "10", "-p", "DATA", "FER_DATA")
+    code, _, error = run(capsys, "notebook", "10", "-p", "DATA", tmp_path)  # a folder without data: fails in a cell
+    assert code == 1 and "failed" in error
+    assert done.read_bytes() == before
+    assert "not a value like" in refused(capsys, "notebook", "10", "-p", "EPOCHS", "1.5")
 
 
 # ------------------------------------------------------------------------------------------------------- it refuses
@@ -262,8 +340,8 @@ def test_bad_videos(capsys, tmp_path, short_video, kind):
     elif kind == "cut off":
         path.write_bytes(short_video.read_bytes()[: short_video.stat().st_size // 2])
     assert "v.mp4" in refused(capsys, "video", path, "--out", tmp_path / "out", "--csv", tmp_path / "out" / "all.csv")
-    left = [p.name for p in (tmp_path / "out").rglob("*")] if (tmp_path / "out").exists() else []
-    assert left in ([], ["all.csv"])
+    assert [p.name for p in (tmp_path / "out").rglob("*")] == ["all.csv"], "the table of all inputs, without a row"
+    assert len((tmp_path / "out" / "all.csv").read_text().splitlines()) == 1
 
 
 def test_no_camera():
@@ -274,8 +352,8 @@ def test_unwritable_output(capsys, tmp_path, short_video):
     (tmp_path / "file").touch()
     assert "cannot write" in refused(capsys, "photo", HOPPER, "--out", tmp_path / "file" / "out")
     assert "cannot write" in refused(capsys, "video", short_video, "--out", tmp_path / "file" / "out")
-    _, _, error = run(capsys, "photo", HOPPER, "--out", tmp_path, "--csv", tmp_path / "file" / "t.csv")
-    assert error.count("\n") == 1 and "cannot write" in error
+    assert "cannot write" in refused(capsys, "photo", HOPPER, "--out", tmp_path, "--csv", tmp_path / "file" / "t.csv")
+    assert not list(tmp_path.glob("*_fer.*")), "told before any work was done"
 
 
 def test_names_that_are_not_known(capsys, tmp_path):
@@ -307,14 +385,12 @@ def test_damaged_weights(capsys, tmp_path):
 
 def test_interruption(short_video, tmp_path):
     """Ctrl-C in a video: exit 130, and what was done so far plays."""
-    import signal
-    import subprocess
-
     from fer_lib.demo_video import make_demo_video
     from fer_lib.video import VideoReader
 
     long_video = make_demo_video([HOPPER], tmp_path / "long.mp4", seconds=40, size=(320, 180))
-    command = [sys.executable, "video_fer.py", str(long_video), "--out", str(tmp_path / "out")]
+    table = tmp_path / "all.json"
+    command = [sys.executable, "video_fer.py", str(long_video), "--out", str(tmp_path / "out"), "--json", str(table)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not list((tmp_path / "out").glob(".long_fer.part*.csv")):
@@ -327,6 +403,7 @@ def test_interruption(short_video, tmp_path):
     with VideoReader(tmp_path / "out" / "long_fer.mp4") as video:
         frames = len(list(video))
     assert 0 < frames < 1000 and abs(frames - 1 - int(rows[-1]["frame"])) <= 1
+    assert abs(len(json.loads(table.read_text())) - len(rows)) <= 1
 
 
 def test_without_the_packages():

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from fer_lib import video as video_module
+from fer_lib.demo_video import main as demo_main
 from fer_lib.demo_video import make_demo_video
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS, Faces
-from fer_lib.video import VideoReader, VideoWriter, annotate_video
+from fer_lib.video import CsvTable, VideoReader, VideoWriter, annotate_video, check_video
 
 RED, GREEN, BLUE, WHITE = (230, 30, 30), (30, 200, 60), (40, 60, 220), (240, 240, 240)
 
@@ -254,7 +255,7 @@ def test_transport_stream_starts_at_zero(tmp_path):
 def test_sound_is_copied_and_may_be_longer_than_the_picture(tmp_path):
     source = make_video(tmp_path / "talk.mp4", count=25, sound_s=2.0)
     summary = annotate_video(source, one_face, tmp_path / "o.mp4", progress=False)
-    assert summary.sound == "copied" and summary.frames == 25
+    assert (summary.sound, summary.sound_lost, summary.frames) == ("copied", "", 25)
 
     def sound(path):
         with av.open(str(path)) as container:
@@ -278,7 +279,8 @@ def test_sound_that_mp4_cannot_hold_is_left_out_and_told(tmp_path):
         for index in range(10):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(index, 96, 64))))
         container.mux(stream.encode(None))
-    assert annotate_video(source, no_face, tmp_path / "o.mp4", progress=False).sound == "left out (pcm_s16le)"
+    summary = annotate_video(source, no_face, tmp_path / "o.mp4", progress=False)
+    assert (summary.sound, summary.sound_lost) == ("none", "pcm_s16le")
     assert len(stamps(tmp_path / "o.mp4")) == 10
 
 
@@ -472,3 +474,43 @@ def test_demo_video_has_the_same_bytes_every_time(tmp_path):
         )
         contents.append(path.read_bytes())
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".mp4", "vid\udcff.mp4", "locked.mp4"])
+def test_path_that_cannot_be_opened_is_one_line(tmp_path, name, monkeypatch):
+    path = tmp_path / name
+    if name == "locked.mp4":
+        make_video(path, count=3)
+
+        def refuse(*_, **__):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("builtins.open", refuse)  # root may read everything, so a mode bit would not do
+    with pytest.raises(InputError) as caught:
+        VideoReader(path)
+    message = str(caught.value)
+    message.encode()  # it can be shown
+    assert "\n" not in message and ";" in message and "video" not in message.split(";")[1]
+
+
+def test_check_video_refuses_what_the_reader_refuses(tmp_path):
+    check_video(make_video(tmp_path / "good.mp4", count=3))
+    with pytest.raises(InputError, match="cut off"):
+        check_video(_cut(make_video(tmp_path / "cut.mkv", noise=True), 0.6))
+
+
+def test_table_takes_a_source_that_is_no_text(tmp_path):
+    with CsvTable(tmp_path / "o.csv", ("source",)) as table:
+        table.write([{"source": "vid\udcff.mp4"}])
+    assert rows_of(tmp_path / "o.csv") == [{"source": "vid\\udcff.mp4"}]
+
+
+def test_demo_video_as_a_program(tmp_path, monkeypatch, capsys):
+    assert demo_main([str(tmp_path / "demo.gif")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and "demo.gif" in error
+    monkeypatch.setattr("fer_lib.demo_video.make_demo_video", lambda photos, out: Path(out))
+    assert demo_main(["demo.mp4"]) == 0 and capsys.readouterr().out == "wrote demo.mp4\n"
+    with pytest.raises(SystemExit) as caught:
+        demo_main([])
+    assert caught.value.code == 2

@@ -1,12 +1,16 @@
 """Model folders: cards, verified files, the fast form held to Keras, and everything that can be wrong with them."""
 
 import json
+import os
 import shutil
 
 import numpy as np
 import pytest
+from conftest import run_script
 
+from fer_lib import runtime
 from fer_lib.errors import InputError
+from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 from fer_lib.runtime import load_runtime
 from fer_lib.weights import DEFAULT_MODEL, FAST_FILES, KERAS_FILE, checked_file, load_card, model_names
 
@@ -15,6 +19,23 @@ from fer_lib.weights import DEFAULT_MODEL, FAST_FILES, KERAS_FILE, checked_file,
 def model(tiny_model, tmp_path):
     """A copy of the tiny model that a test may damage."""
     return shutil.copytree(tiny_model, tmp_path / "tiny")
+
+
+def change_card(model, change):
+    card = json.loads((model / "card.json").read_text())
+    change(card)
+    (model / "card.json").write_text(json.dumps(card))
+
+
+def use_labels(card, labels):
+    card["labels"] = card["heads"]["emotion"] = labels
+
+
+def test_another_task_has_its_own_labels(model):
+    """And the bounds of the margin are allowed."""
+    change_card(model, lambda card: use_labels(card, ["acted", "felt"]))
+    change_card(model, lambda card: card.update(task="genuineness", crop_margin={"haar": -0.4, "dnn": 2}))
+    assert load_card(str(model)).labels == ("acted", "felt")
 
 
 def crops(n, size):
@@ -79,12 +100,39 @@ def test_damaged_weights(model, kind, damage, message):
         lambda card: card.update(heads={}),
         lambda card: card.update(labels=["happy"]),
         lambda card: card.update(crop_margin=0.1),
+        lambda card: use_labels(card, [*EMOTIONS[:8], "anger"]),
+        lambda card: use_labels(card, [*EMOTIONS[:8], "bored"]),
+        lambda card: use_labels(card, []),
+        lambda card: use_labels(card, [*EMOTIONS[:8], 3]),
+        lambda card: card["crop_margin"].update(haar="0.1"),
+        lambda card: card["crop_margin"].update(haar=float("nan")),
+        lambda card: card["crop_margin"].update(haar=True),
+        lambda card: card["crop_margin"].update(haar=-0.41),
+        lambda card: card["crop_margin"].update(haar=2.1),
+        lambda card: card.update(input_size=True),
+        lambda card: card.update(input_size=0),
+        lambda card: card.update(input_size=1025),
+        lambda card: card.update(input_size=48.0),
+        lambda card: card["heads"].update(fer2013="anger"),
+        lambda card: card["heads"].update(fer2013=[1, 2]),
+        lambda card: card["heads"].update(fer2013=[["anger"]]),
+        lambda card: card["heads"].update(fer2013=["anger", "anger"]),
+        lambda card: card["scores"]["random"].pop("value"),
+        lambda card: card["scores"]["random"].update(value="0.1"),
+        lambda card: card["scores"]["random"].update(value=float("nan")),
+        lambda card: card["scores"]["random"].update(n=1.5),
+        lambda card: card["scores"]["random"].update(interval=[0.1]),
+        lambda card: card["scores"]["random"].update(interval=[0.1, None]),
+        lambda card: card["scores"]["random"].pop("interval"),
+        lambda card: card["scores"]["random"].pop("command"),
+        lambda card: card["scores"].update(random=0.5),
+        lambda card: card.update(name=3),
+        lambda card: card.update(name="../../elsewhere"),
+        lambda card: card.update(task=None),
     ],
 )
 def test_damaged_card(model, change):
-    card = json.loads((model / "card.json").read_text())
-    change(card)
-    (model / "card.json").write_text(json.dumps(card))
+    change_card(model, change)
     with pytest.raises(InputError, match="damaged") as error:
         load_card(str(model))
     assert "\n" not in str(error.value)
@@ -130,9 +178,7 @@ def test_first_use_exports_into_the_cache(model, tmp_path, monkeypatch):
 def test_a_detector_the_model_was_not_framed_for(model):
     from fer_lib.recognize import Recognizer
 
-    card = json.loads((model / "card.json").read_text())
-    del card["crop_margin"]["haar"]
-    (model / "card.json").write_text(json.dumps(card))
+    change_card(model, lambda card: card["crop_margin"].pop("haar"))
     Recognizer(str(model), "blazeface")
     with pytest.raises(InputError, match="blazeface, dnn"):
         Recognizer(str(model), "haar")
@@ -151,3 +197,94 @@ def test_more_faces_than_one_batch(model, monkeypatch):
     monkeypatch.setattr(recognize, "BATCH", 4)
     np.testing.assert_allclose(recognise(image).emotion, whole, atol=1e-6)
     assert len({row.tobytes() for row in whole}) == 9
+
+
+def test_a_checkout_without_weights(tmp_path):
+    with pytest.raises(InputError, match="git checkout -- weights"):
+        load_card(DEFAULT_MODEL, tmp_path / "weights")
+    with pytest.raises(InputError, match="unknown model"):
+        load_card("a" * 5000)
+
+
+@pytest.mark.parametrize("kind", ["fast", "keras"])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"input_size": 48}, "takes 16 pixels .* 48 and"),
+        ({"heads": {"emotion": list(EMOTIONS)}}, "fer2013"),
+        ({"heads": {"emotion": list(EMOTIONS), "fer2013": list(FER2013_EMOTIONS[:6])}}, "'fer2013': 6"),
+        ({"heads": {"emotion": list(EMOTIONS), "other": list(FER2013_EMOTIONS)}}, "other"),
+    ],
+)
+def test_a_card_of_another_model(model, kind, change, says):
+    change_card(model, lambda card: card.update(change))
+    with pytest.raises(InputError, match=f"its card says.*{says}|{says}.*git checkout") as error:
+        load_runtime(load_card(str(model)), kind)
+    assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def keras_only(model, tmp_path, monkeypatch):
+    """The card of a model that ships no fast form, with an empty cache at tmp_path/cache."""
+    monkeypatch.setenv("FER_CACHE", str(tmp_path / "cache"))
+    for name in FAST_FILES:
+        (model / name).unlink()
+    load_card(str(model)).write(model)
+    return load_card(str(model))
+
+
+@pytest.mark.parametrize("damage", ["cut bin", "cut xml", "no xml", "no hashes", "other hashes"])
+def test_a_damaged_export_is_made_again(keras_only, tmp_path, damage):
+    expected = load_runtime(keras_only)(crops(2, 16))["emotion"]
+    made = next((tmp_path / "cache" / "exported").iterdir())
+    file = made / {"bin": "model.bin", "xml": "model.xml", "hashes": "sha256.json"}[damage.split()[1]]
+    if damage.startswith("no"):
+        file.unlink()
+    elif damage == "other hashes":
+        file.write_text("[]")
+    else:
+        file.write_bytes(file.read_bytes()[:-9])
+    np.testing.assert_array_equal(load_runtime(keras_only)(crops(2, 16))["emotion"], expected)
+    assert sorted(p.name for p in made.iterdir()) == ["model.bin", "model.xml", "sha256.json"]
+    assert list(made.parent.iterdir()) == [made]
+
+
+def test_two_processes_export_at_once(keras_only, tmp_path, monkeypatch):
+    """The other one is done while this one still exports."""
+
+    def overtaken(source, folder):
+        monkeypatch.setattr(runtime, "export_fast", export)
+        runtime._exported(keras_only)
+        export(source, folder)
+
+    export = runtime.export_fast
+    monkeypatch.setattr(runtime, "export_fast", overtaken)
+    assert load_runtime(keras_only)(crops(2, 16))["emotion"].shape == (2, 9)
+    assert len(list((tmp_path / "cache" / "exported").iterdir())) == 1
+
+
+def test_a_cache_that_cannot_be_written(keras_only, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(InputError, match="FER_CACHE"):
+        load_runtime(keras_only)
+
+
+def test_an_export_that_cannot_be_loaded_is_not_in_git(keras_only, monkeypatch):
+    def nonsense(source, folder):
+        for name in FAST_FILES:
+            (folder / name).write_text("nonsense")
+
+    monkeypatch.setattr(runtime, "export_fast", nonsense)
+    with pytest.raises(InputError, match="cannot be loaded .*; delete .*cache") as error:
+        load_runtime(keras_only)
+    assert "git" not in str(error.value)
+
+
+def test_the_export_is_silent(keras_only, tmp_path):
+    """TensorFlow tells its life on standard error unless asked not to before the import."""
+    code = (
+        "import sys; from fer_lib.weights import *; from fer_lib.runtime import *; load_runtime(load_card(sys.argv[1]))"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    done = run_script("-c", code, keras_only.folder, env=environment)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout == ""

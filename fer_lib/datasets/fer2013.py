@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +38,7 @@ FERPLUS_COLUMNS = {
     "NF": "NF",
 }
 VOTE_NAMES = (*EMOTIONS, "NF")
+IDS = frozenset("0123456")  # of FER2013_EMOTIONS
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +100,13 @@ class Fer2013:
         valid = (self.votes[:, -1] <= self.votes[:, :-1].max(axis=1)) & (total > 0)
         return counts / np.maximum(total, 1)[:, None], valid
 
+    def label_agreement(self) -> float:
+        """Share of the rows in which FER2013's label got the most FER+ votes among the seven classes both know."""
+        if self.votes is None:
+            raise InputError("no FER+ votes: give fer2013new.csv too")
+        seven = self.votes[:, [EMOTIONS.index(name) for name in FER2013_EMOTIONS]]
+        return float((seven.argmax(axis=1) == self.label).mean())
+
     def ferplus_majority(self) -> np.ndarray:
         """(N,) int64 index into EMOTIONS by Microsoft's majority rule, -1 where a row has no label.
 
@@ -117,6 +127,22 @@ def _column(header: list[str], name: str, path: Path) -> int:
     return header.index(name.lower())
 
 
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line number, cells) of a csv: first the header, in lower case, then rows that are all as long as it."""
+    csv.field_size_limit(1 << 24)
+    with open(path, newline="", encoding="utf-8-sig") as file:  # Excel begins its files with a byte order mark
+        reader = csv.reader(file)
+        try:
+            header = [name.strip().lower() for name in next(reader, [])]  # icml_face_data.csv has blanks after commas
+            yield 1, header
+            for row in reader:
+                if len(row) != len(header):
+                    raise InputError(f"{path} line {reader.line_num} has {len(row)} fields, the header {len(header)}")
+                yield reader.line_num, row
+        except (UnicodeDecodeError, csv.Error):
+            raise InputError(f"{path} is not a csv text file; download it again") from None
+
+
 def load_fer2013(path, ferplus=None) -> Fer2013:
     """Read fer2013.csv (`emotion,pixels,Usage`) or icml_face_data.csv (`emotion, Usage, pixels`), with FER+ votes.
 
@@ -124,29 +150,25 @@ def load_fer2013(path, ferplus=None) -> Fer2013:
     InputError names the row and what is wrong with it; OSError when a file cannot be read.
     """
     path = Path(path)
-    csv.field_size_limit(1 << 24)
     labels, usages, pictures = [], [], []
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        header = [name.strip().lower() for name in next(reader, [])]  # icml_face_data.csv has blanks after commas
-        emotion, pixels, usage = (_column(header, name, path) for name in ("emotion", "pixels", "Usage"))
-        for number, row in enumerate(reader, start=2):
-            if len(row) != len(header):
-                raise InputError(f"{path} line {number} has {len(row)} fields, the header {len(header)}")
-            if row[emotion].strip() not in "0123456" or not row[emotion].strip():
-                raise InputError(f"{path} line {number}: emotion {row[emotion]!r} is not 0-6")
-            if row[usage].strip() not in USAGES:
-                raise InputError(f"{path} line {number}: usage {row[usage]!r} is none of {', '.join(USAGES)}")
-            values = row[pixels].split()
-            if len(values) != SIDE * SIDE:
-                raise InputError(f"{path} line {number}: {len(values)} pixels, not {SIDE * SIDE}")
-            try:
-                picture = np.array(values, dtype=np.uint8)  # text above 255 or below 0 raises
-            except (ValueError, OverflowError):  # numpy's own words are less clear
-                raise InputError(f"{path} line {number}: a pixel is not a number from 0 to 255") from None
-            labels.append(int(row[emotion]))
-            usages.append(row[usage].strip())
-            pictures.append(picture)
+    rows = _rows(path)
+    _, header = next(rows)
+    emotion, pixels, usage = (_column(header, name, path) for name in ("emotion", "pixels", "Usage"))
+    for number, row in rows:
+        if row[emotion].strip() not in IDS:
+            raise InputError(f"{path} line {number}: emotion {row[emotion]!r} is not 0-6")
+        if row[usage].strip() not in USAGES:
+            raise InputError(f"{path} line {number}: usage {row[usage]!r} is none of {', '.join(USAGES)}")
+        values = row[pixels].split()
+        if len(values) != SIDE * SIDE:
+            raise InputError(f"{path} line {number}: {len(values)} pixels, not {SIDE * SIDE}")
+        try:
+            picture = np.array(values, dtype=np.uint8)  # text above 255 or below 0 raises
+        except (ValueError, OverflowError):  # numpy's own words are less clear
+            raise InputError(f"{path} line {number}: a pixel is not a number from 0 to 255") from None
+        labels.append(int(row[emotion]))
+        usages.append(row[usage].strip())
+        pictures.append(picture)
     if not labels:
         raise InputError(f"{path} has no rows")
     images = np.stack(pictures).reshape(-1, SIDE, SIDE)
@@ -157,18 +179,25 @@ def load_fer2013(path, ferplus=None) -> Fer2013:
 def load_votes(path, usage: np.ndarray) -> np.ndarray:
     """(N, 10) int64 votes of Microsoft's fer2013new.csv, columns in VOTE_NAMES order.
 
-    usage: (N,) str of the rows they belong to; InputError when the two files do not go together.
+    usage: (N,) str of the rows they belong to; InputError when the two files do not go together, or with the line of
+    a row that cannot be read. A row without any vote is kept: it merely has no label.
     """
     path = Path(path)
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    header = [name.strip().lower() for name in rows[0]] if rows else []
+    rows = _rows(path)
+    _, header = next(rows)
     source = {ours: _column(header, theirs, path) for theirs, ours in FERPLUS_COLUMNS.items()}
     usage_column = _column(header, "Usage", path)
-    rows = rows[1:]
-    if len(rows) != len(usage) or any(row[usage_column] != u for row, u in zip(rows, usage, strict=True)):
-        raise InputError(f"{path} does not match the pictures: {len(rows)} rows for {len(usage)}, or another order")
-    return np.array([[int(row[source[name]]) for name in VOTE_NAMES] for row in rows])
+    usages, votes = [], []
+    for number, row in rows:
+        cells = [row[source[name]].strip() for name in VOTE_NAMES]
+        bad = [cell for cell in cells if not re.fullmatch("[0-9]{1,6}", cell)]
+        if bad:
+            raise InputError(f"{path} line {number}: {bad[0]!r} is not a number of votes; download the file again")
+        usages.append(row[usage_column].strip())
+        votes.append([int(cell) for cell in cells])
+    if usages != list(usage):
+        raise InputError(f"{path} does not match the pictures: {len(usages)} rows for {len(usage)}, or another order")
+    return np.array(votes)
 
 
 def load_folder(root, classes=FER2013_EMOTIONS, side: int = SIDE) -> tuple[np.ndarray, np.ndarray, list[Path]]:

@@ -1,0 +1,184 @@
+"""Choosing a crop margin on made-up apex frames, loading such frames, and using the card's margin."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_lib import recognize
+from fer_lib.affect import ADFES_POINTS
+from fer_lib.datasets import data_folder
+from fer_lib.datasets.ckplus import ApexFrame, load_apex_frames
+from fer_lib.errors import InputError
+from fer_lib.faces import EMOTIONS, Faces
+from fer_lib.framing import choose_margin
+from fer_lib.recognize import Recognizer
+
+CODES = {1: "anger", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}  # CK+'s ReadMe
+HAPPY = 5.0
+BOX = (24, 24, 40, 40)  # of 16 px in a picture of 64 px
+
+
+def write_frame(root, subject: int, code: float | str | None = HAPPY, ring: int | None = 20, name="001_00000011"):
+    """A black picture with a white square of `ring` pixels about the centre: where it ends, a crop has black corners.
+
+    ring None: no face in it, all black.
+    """
+    for folder in ("Emotions_t", "emotion"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    image = np.zeros((64, 64, 3), np.uint8)
+    if ring is not None:
+        image[32 - ring // 2 : 32 + ring // 2, 32 - ring // 2 : 32 + ring // 2] = 255
+    stem = f"S{subject:03d}_{name}"
+    Image.fromarray(image).save(root / "Emotions_t" / f"{stem}.png")
+    if code is not None:
+        (root / "emotion" / f"{stem}.txt").write_text(f"   {code}\n")
+
+
+def detect(image: np.ndarray) -> Faces:
+    boxes = [BOX, (0, 0, 4, 4)] if image.any() else []  # the smaller one is no one's face
+    return Faces(np.array(boxes, np.int32).reshape(-1, 4), np.ones(len(boxes), np.float32))
+
+
+def classify(crops: np.ndarray) -> np.ndarray:
+    """Happy when the crop has a third of black or more, but is not all black; else fear."""
+    black = (crops == 0).mean(axis=(1, 2, 3))
+    happy = ((black > 0.3) & (black < 0.9)).astype(np.float32)[:, None]
+    row = np.zeros((1, 9), np.float32)
+    row[0, EMOTIONS.index("happy")] = 1
+    return happy * row + (1 - happy) * np.roll(row, EMOTIONS.index("fear") - EMOTIONS.index("happy"))
+
+
+# crops of 16 and 32 px at margins 0 and 0.5: a white square of 20 px fills the first and 39 % of the second; one of
+# 12 px fills 56 % of the first and 14 % of the second; one of 40 px fills both
+def test_even_subjects_choose_and_odd_ones_report(tmp_path):
+    for subject, ring in ((2, 20), (4, 20), (6, 40), (1, 20), (3, 40), (5, 40), (7, 40)):
+        write_frame(tmp_path, subject, ring=ring)
+    chosen = choose_margin(detect, classify, EMOTIONS, 32, load_apex_frames(tmp_path), margins=(0.0, 0.5))
+    assert chosen["margin"] == 0.5  # of the even ones, 2 of 3 are right at 0.5 and none at 0
+    assert chosen["even_accuracy"] == {"0.0": 0.0, "0.5": pytest.approx(2 / 3)}
+    assert (chosen["n"], chosen["accuracy"], chosen["found"]) == (4, 0.25, 1.0)
+    assert 0 <= chosen["interval"][0] <= 0.25 <= chosen["interval"][1] <= 1
+
+
+def test_odd_subjects_have_no_say(tmp_path):
+    for subject in (2, 4):
+        write_frame(tmp_path, subject, ring=12)  # right at 0 (44 % black), right at 0.5 too (86 %)
+    write_frame(tmp_path, 6, ring=20)  # right at 0.5 only
+    for subject in (1, 3, 5, 7, 9):
+        write_frame(tmp_path, subject, ring=8)  # 75 % black at 0, 94 % at 0.5: right at 0 only
+    chosen = choose_margin(detect, classify, EMOTIONS, 32, load_apex_frames(tmp_path), margins=(0.0, 0.5))
+    assert (chosen["margin"], chosen["n"], chosen["accuracy"]) == (0.5, 5, 0.0)
+
+
+def test_a_frame_without_a_face_is_wrong(tmp_path):
+    def always_happy(crops):
+        return np.tile(np.eye(9, dtype=np.float32)[EMOTIONS.index("happy")], (len(crops), 1))
+
+    for subject, ring in ((1, 20), (2, 20), (3, None), (4, None), (5, 20), (7, 20)):
+        write_frame(tmp_path, subject, ring=ring)
+    chosen = choose_margin(detect, always_happy, EMOTIONS, 16, load_apex_frames(tmp_path), margins=(0.0,))
+    assert chosen["even_accuracy"] == {"0.0": 0.5} and (chosen["n"], chosen["accuracy"]) == (4, 0.75)
+    assert chosen["found"] == pytest.approx(4 / 6)
+
+
+def test_only_the_seven_classes_of_ck_compete(tmp_path):
+    def mostly_neutral(crops):
+        row = np.zeros((len(crops), 9), np.float32)
+        row[:, EMOTIONS.index("neutral")], row[:, EMOTIONS.index("happy")] = 0.7, 0.3
+        return row
+
+    write_frame(tmp_path, 1), write_frame(tmp_path, 2)
+    frames = load_apex_frames(tmp_path)
+    assert choose_margin(detect, mostly_neutral, EMOTIONS, 16, frames, margins=(0.0,))["accuracy"] == 1.0
+
+
+# ------------------------------------------------------------------------------------------------ apex frames
+
+
+def test_apex_frames_have_the_names_of_their_codes(tmp_path):
+    for code in CODES:
+        write_frame(tmp_path, 100 + code, code=f"{code}.0000000e+00")
+    frames = load_apex_frames(tmp_path)
+    assert [frame.emotion for frame in frames] == list(CODES.values())
+    assert [frame.subject for frame in frames] == [100 + code for code in CODES]
+    assert frames[0] == ApexFrame(tmp_path / "Emotions_t" / "S101_001_00000011.png", "anger", 101)
+
+
+@pytest.mark.parametrize("code", [None, "", "0", "8", "happy"])
+def test_apex_frame_without_a_usable_code_is_refused(tmp_path, code):
+    write_frame(tmp_path, 5, code=code)
+    with pytest.raises(InputError, match=r"S005_001_00000011.txt does not hold the emotion code \(1-7\)"):
+        load_apex_frames(tmp_path)
+
+
+def test_no_apex_frames(tmp_path):
+    with pytest.raises(InputError, match="no Emotions_t/S"):
+        load_apex_frames(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------ DATA of a notebook
+
+
+def test_data_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    calls = []
+    monkeypatch.setattr("fer_lib.datasets.demo.write_fer2013", lambda folder, seed: calls.append((str(folder), seed)))
+    folder = data_folder("demo", seed=3)
+    assert calls == [(str(folder), 3)] and folder.parts[0] == "out"
+    assert data_folder(str(tmp_path)) == tmp_path
+    monkeypatch.setenv("FER_DATA", str(tmp_path))
+    assert data_folder("FER_DATA") == tmp_path
+    with pytest.raises(InputError, match="nowhere is no folder"):
+        data_folder("nowhere")
+    monkeypatch.setenv("FER_DATA", "gone")
+    with pytest.raises(InputError, match="gone is no folder"):
+        data_folder("FER_DATA")
+    monkeypatch.delenv("FER_DATA")
+    with pytest.raises(InputError, match="FER_DATA is not set"):
+        data_folder("FER_DATA")
+
+
+# ------------------------------------------------------------------------------------------------ published numbers
+
+
+def test_adfes_points_are_those_of_the_published_table():
+    """van der Schalk et al. 2011, table 3, valence and arousal from 1 to 7; 4 is the middle of the scale."""
+    assert ADFES_POINTS == {
+        "happy": (5.88, 5.27),
+        "surprise": (3.88, 4.31),
+        "contempt": (3.58, 4.06),
+        "disgust": (2.51, 4.24),
+        "anger": (2.45, 4.72),
+        "fear": (2.37, 3.87),
+        "sad": (2.28, 3.14),
+        "neutral": (4, 4),
+        "uncertain": (4, 4),
+    }
+
+
+# ------------------------------------------------------------------------------------------------ the card's margin
+
+
+@pytest.mark.parametrize("detector", ["haar", "blazeface"])
+def test_recogniser_cuts_with_the_margin_of_its_card(tiny_model, photo, detector, tmp_path, monkeypatch):
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    for file in tiny_model.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    card = json.loads((folder / "card.json").read_text())
+    margins = card["crop_margin"] = {"haar": 0.15, "blazeface": 0.35, "dnn": 0.25}
+    (folder / "card.json").write_text(json.dumps(card))
+    asked = []
+
+    def crop_faces(image, faces, size, margin):
+        asked.append((size, margin))
+        return real(image, faces, size, margin)
+
+    real = recognize.crop_faces
+    monkeypatch.setattr(recognize, "crop_faces", crop_faces)
+    assert len(Recognizer(str(folder), detector)(photo)) == 1
+    assert asked == [(card["input_size"], margins[detector])]
