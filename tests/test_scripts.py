@@ -361,7 +361,7 @@ def test_names_that_are_not_known(capsys, tmp_path):
     assert DEFAULT_MODEL in refused(capsys, "photo", HOPPER, "--model", "vgg", *out)
     assert "haar, blazeface, dnn" in refused(capsys, "photo", HOPPER, "--detector", "mtcnn", *out)
     assert "frontalface_alt2" in refused(capsys, "photo", HOPPER, "--cascade", "nose", *out)
-    assert ".parquet" in refused(capsys, "photo", HOPPER, "--csv", tmp_path / "t.txt", *out)
+    assert "must end in .csv" in refused(capsys, "photo", HOPPER, "--csv", tmp_path / "t.txt", *out)
     assert "res10" in refused(capsys, "fetch", "res11")
     assert "10_best_model" in refused(capsys, "notebook", "77")
     assert "EPOCHS" in refused(capsys, "notebook", "10", "-p", "EPOCH", "3")
