@@ -126,7 +126,9 @@ def test_no_apex_frames(tmp_path):
 def test_data_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     calls = []
-    monkeypatch.setattr("fer_lib.datasets.demo.write_fer2013", lambda folder, seed: calls.append((str(folder), seed)))
+    monkeypatch.setattr(
+        "fer_lib.datasets.demo.write_fer2013", lambda folder, seed, **rows: calls.append((str(folder), seed))
+    )
     folder = data_folder("demo", seed=3)
     assert calls == [(str(folder), 3)] and folder.parts[0] == "out"
     assert data_folder(str(tmp_path)) == tmp_path
