@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from fer_lib.annotate import SMALLEST_TEXT, text_block
 from fer_lib.errors import InputError
 from fer_lib.images import write_image
+from fer_lib.quiet import quiet_stderr
 from fer_lib.video import CsvTable, Progress, VideoWriter, check_video, video_rows
 
 ESCAPE = chr(27)
@@ -26,22 +27,8 @@ RATE_OVER_S = 1.0  # the frame rate in the picture is the mean over about this l
 MOST_CAMERAS = 1000  # OpenCV takes a larger number for the name of a driver
 GIVE_ONE = "give a camera number (0 is the first), a video file or a URL"
 
-# read by OpenCV when it first opens a video: FFmpeg's threads write to stderr also while _quiet is not in force
+# read by OpenCV when it first opens a video: FFmpeg's threads write to stderr also while quiet_stderr is not in force
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing on stderr, not even from C code: OpenCV and FFmpeg tell their troubles there, beside our one line."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 class Camera:
@@ -62,7 +49,7 @@ class Camera:
 
         paced: a file is played at its own rate; what comes too late to be shown is passed over.
         """
-        with _quiet():
+        with quiet_stderr():
             if paced and not self.live and self._start is not None:
                 while self._last_s + 2 / self.rate < time.monotonic() - self._start and self._capture.grab():
                     self._stamp()
@@ -96,7 +83,7 @@ class Camera:
         self.close()
 
     def close(self) -> None:
-        with _quiet():
+        with quiet_stderr():
             self._capture.release()
 
 
@@ -111,14 +98,14 @@ def open_camera(source) -> Camera:
     if text.isascii() and text.isdecimal():
         if len(text) > len(str(MOST_CAMERAS)) or int(text) >= MOST_CAMERAS:
             raise InputError(f"camera {text}: numbers go up to {MOST_CAMERAS - 1}; {GIVE_ONE}")
-        with _quiet():
+        with quiet_stderr():
             capture = cv2.VideoCapture(int(text))
         if not capture.isOpened():
             raise InputError(f"camera {text} does not open: is it plugged in, free, and allowed? or give a file or URL")
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # where the driver lets us: no backlog of old pictures
         return Camera(capture, f"camera {text}", live=True)
     if "://" in text:
-        with _quiet():
+        with quiet_stderr():
             capture = cv2.VideoCapture(text)
         if not capture.isOpened():
             raise InputError(f"{text} does not open: check address, network and password")
@@ -134,7 +121,7 @@ def open_camera(source) -> Camera:
         raise InputError(f"{text}: is a folder; {GIVE_ONE}")
     if regular:
         check_video(path)
-    with _quiet():
+    with quiet_stderr():
         capture = cv2.VideoCapture(text, cv2.CAP_FFMPEG if regular else cv2.CAP_ANY)  # any: a device is no file
     if not capture.isOpened():
         raise InputError(f"{text}: OpenCV cannot play it; {GIVE_ONE}")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_lib.errors import InputError
+from fer_lib.quiet import quiet_stderr
 from fer_lib.weights import FAST_FILES, KERAS_FILE, Card, checked_file, sha256
 
 RUNTIMES = ("fast", "keras")
@@ -66,14 +67,8 @@ class KerasRuntime:
 def _quiet_keras():
     """The keras module, imported without TensorFlow's pages of notes on standard error."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with open(os.devnull, "w") as nowhere:
-        terminal = os.dup(2)
-        os.dup2(nowhere.fileno(), 2)  # TensorFlow 2.21 writes some notes before it reads the level
-        try:
-            import keras
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
+    with quiet_stderr():  # TensorFlow 2.21 writes some notes before it reads the level
+        import keras
     return keras
 
 

@@ -330,9 +330,8 @@ def test_a_number_is_a_camera_and_a_file_is_not_live(film):
 
 
 def test_quiet_gives_stderr_back():
-    code = (
-        "import os, sys; from fer_lib.camera import _quiet\nwith _quiet(): os.write(2, b'noise')\nos.write(2, b'ours')"
-    )
+    use = "from fer_lib.quiet import quiet_stderr\nwith quiet_stderr(): os.write(2, b'noise')"
+    code = f"import os, sys; {use}\nos.write(2, b'ours')"
     root = Path(camera_module.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, env=dict(os.environ))
     assert done.stderr == b"ours"
