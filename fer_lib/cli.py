@@ -58,9 +58,9 @@ def _add_recognition(parser) -> None:
     )
 
 
-def _parsers(prog: str = "python -m fer_lib") -> tuple[_Parser, dict[str, _Parser]]:
+def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     """The whole command line's parser, and that of each command."""
-    parser = _Parser(prog=prog, description="Facial expression recognition.")
+    parser = _Parser(prog="python -m fer_lib", description="Facial expression recognition.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
     photo = commands.add_parser("photo", help="label pictures and folders of pictures")
@@ -95,7 +95,7 @@ def _parsers(prog: str = "python -m fer_lib") -> tuple[_Parser, dict[str, _Parse
 
 
 def _parse(arguments: list[str], script: str | None) -> argparse.Namespace:
-    """script: "foto_fer.py photo", say, when that script stands for a command."""
+    """script: "foto_fer.py", say, when it stands for the command that comes first in arguments."""
     parser, commands = _parsers()
     if script:
         commands[arguments[0]].prog = f"python {script}"
@@ -216,14 +216,18 @@ def run_photo(options) -> int:
         raise InputError("no pictures given; say: python foto_fer.py PICTURE_OR_FOLDER")
     tables, recognise = _Tables(options, video=False), _recogniser(options)
     folders, pictures = {}, []
-    code = _each(options.inputs, lambda path: folders.update({path: find_images(path)} if Path(path).is_dir() else {}))
-    for path in options.inputs:
-        pictures += folders.get(path, [] if Path(path).is_dir() else [Path(path)])
+
+    def gather(path):
+        if Path(path).is_dir():
+            folders[path] = find_images(path)
+        pictures.extend(folders.get(path, [Path(path)]))
+
+    code = _each(options.inputs, gather)
     names, found = OutputNames(options.out, keep=pictures), {}
 
     def label(picture):
-        faces = found[picture] = _label_picture(picture, recognise, names, options)
-        tables.rows += faces.records(str(picture)) or [empty_record(str(picture), 0, 0.0)]
+        found[picture], rows = _label_picture(picture, recognise, names, options)
+        tables.rows += rows or [empty_record(str(picture), 0, 0.0)]
 
     with tables:
         code = max(code, _each(pictures, label))
@@ -233,6 +237,7 @@ def run_photo(options) -> int:
 
 
 def _label_picture(picture: Path, recognise, names, options):
+    """Read, recognise, draw, write and tell one picture: (its Faces, their rows)."""
     from fer_lib.annotate import draw_faces
     from fer_lib.images import read_image, writable_suffix, write_image
 
@@ -240,7 +245,8 @@ def _label_picture(picture: Path, recognise, names, options):
     faces = recognise(image)
     annotated = draw_faces(image, faces, options.va_scale)
     write_image(names(picture, writable_suffix(image, picture.suffix)), annotated)
-    for number, row in enumerate(faces.records(str(picture)), start=1):
+    rows = faces.records(str(picture))
+    for number, row in enumerate(rows, start=1):
         say(_face_line(picture, number, row, options.va_scale))
     if not len(faces):
         say(f"{picture}: no face found")
@@ -248,7 +254,7 @@ def _label_picture(picture: Path, recognise, names, options):
         from fer_lib.camera import show_picture
 
         show_picture(annotated, picture.name)
-    return faces
+    return faces, rows
 
 
 def _group_mood(folder, pictures: list, va_scale: str) -> str:
@@ -348,8 +354,7 @@ def _drawing(options):
 
 def run_evaluate(options) -> int:
     from fer_lib.evaluate import evaluate
-    from fer_lib.files import check_writable
-    from fer_lib.run import write_json
+    from fer_lib.files import check_writable, write_json
 
     if options.json is not None:
         check_writable(options.json)

@@ -379,7 +379,7 @@ class DnnDetector:
 def _check_image(image: np.ndarray) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         what = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"an image is (H, W, 3) uint8 RGB, got {what}")
+        raise ValueError(f"an image is an RGB uint8 array (H, W, 3), got {what}; read_image() gives one")
     if 0 in image.shape:
         raise ValueError(f"an image needs at least one pixel, got {image.shape}")
 

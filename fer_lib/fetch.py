@@ -5,7 +5,6 @@ python -m fer_lib fetch res10
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import shutil
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_lib.errors import InputError
-from fer_lib.files import replacing
+from fer_lib.files import replacing, sha256
 
 CHUNK = 1 << 20
 TIMEOUT_S = 30  # without a single byte; a slow line is no failure
@@ -169,12 +168,7 @@ def _download(name: str) -> Download:
 
 
 def _intact(path: Path, file: File) -> bool:
-    return path.is_file() and path.stat().st_size == file.size and _sha256(path) == file.sha256
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return path.is_file() and path.stat().st_size == file.size and sha256(path) == file.sha256
 
 
 def _by_hand(file: File, folder: Path) -> str:

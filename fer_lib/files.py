@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -59,6 +61,18 @@ def replacing(path) -> Iterator[Path]:
         raise _refusal(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path, value) -> None:
+    """Write a value as readable JSON, complete or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def sha256(path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class OutputNames:

@@ -47,9 +47,6 @@ class Recognizer:
 
     def __call__(self, image: np.ndarray) -> Faces:
         """(H, W, 3) uint8 RGB, upright, to the faces in it, left to right. ValueError for another array."""
-        if not (isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8):
-            got = f"{getattr(image, 'dtype', type(image).__name__)} {getattr(image, 'shape', '')}"
-            raise ValueError(f"image must be an RGB uint8 array (H, W, 3), got {got}; read_image() gives one")
         faces = self.detect(image)
         emotion = np.zeros((len(faces), len(self.card.labels)), np.float32)
         for start in range(0, len(faces), BATCH):

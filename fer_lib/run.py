@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import datetime
-import json
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
 from fer_lib.datasets.fer2013 import Fer2013
-from fer_lib.files import replacing
+from fer_lib.files import write_json as write_json  # notebooks say run.write_json
 from fer_lib.weights import ROOT
 
 PACKAGES = ("tensorflow", "keras", "openvino", "numpy", "opencv-python", "opencv-python-headless")
@@ -48,11 +47,6 @@ def facts(seed: int, model, data: Fer2013) -> dict:
         "data_rows": len(data),
         "data_sha256": data.fingerprint(),
     }
-
-
-def write_json(path, value) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def log_private_test(notebook: str, model: str, accuracy: float, path=PRIVATE_TEST_LOG) -> None:

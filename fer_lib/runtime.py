@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from fer_lib.errors import InputError
+from fer_lib.files import sha256
 from fer_lib.quiet import quiet_stderr
-from fer_lib.weights import FAST_FILES, KERAS_FILE, Card, checked_file, sha256
+from fer_lib.weights import FAST_FILES, KERAS_FILE, Card, checked_file
 
 RUNTIMES = ("fast", "keras")
 HASHES_FILE = "sha256.json"  # beside an exported model in the cache

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from fer_lib.errors import InputError
-from fer_lib.files import replacing
+from fer_lib.files import write_json
 
 # Ranges of the light augmentation: what keeps a 48-pixel face a face of the same expression
 ROTATION_DEGREES = 12.0
@@ -97,8 +97,7 @@ class _Checkpoint(keras.callbacks.Callback):
         row |= self.score(self.model)
         self.history.append(row)
         self.model.save_weights(_weights(self.folder, epoch + 1))
-        with replacing(self.folder / "history.json") as temporary:
-            temporary.write_text(json.dumps(self.history, indent=1))
+        write_json(self.folder / "history.json", self.history)
         needed = {_weights(self.folder, epoch + 1), _weights(self.folder, best_epoch(self.history))}
         for path in set(self.folder.glob("*.weights.h5")) - needed:
             path.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS
-from fer_lib.files import replacing
+from fer_lib.files import replacing, sha256, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "weights"
@@ -58,13 +57,7 @@ class Card:
         values.pop("folder")
         files = [folder / name for name in (KERAS_FILE, *FAST_FILES)]
         values["sha256"] = {file.name: sha256(file) for file in files if file.exists()}
-        with replacing(folder / "card.json") as temporary:
-            temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def sha256(path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        write_json(folder / "card.json", values)
 
 
 def model_names(root=WEIGHTS) -> list[str]:
