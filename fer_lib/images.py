@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ from PIL import Image, ImageOps
 
 from fer_lib.errors import InputError
 from fer_lib.files import replacing
+from fer_lib.quiet import quiet_stderr
 
 SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .bmp .tif .tiff .gif .ppm .pgm .pbm .avif .jp2".split())
 Image.MAX_IMAGE_PIXELS = (
@@ -30,7 +34,8 @@ def read_image(path) -> np.ndarray:
     """(H, W, 3) uint8 RGB, turned upright by its EXIF tag; the first frame of an animation.
 
     Grey, palette, CMYK, 16-bit and transparent pictures (over white) are converted. UnreadableImage when the file is
-    missing, no file, empty, cut off or no picture.
+    missing, no file, empty, cut off, no picture, or a PNG whose checksums are wrong. Damage inside a JPEG does not stop
+    it: see jpeg_complaint.
     """
     path = Path(path)
     try:
@@ -46,14 +51,44 @@ def read_image(path) -> np.ndarray:
             f"{path}: {str(error.strerror or error).lower()}; give a file that you can read"
         ) from None
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # it warns of what is merely odd
-            return _to_rgb(ImageOps.exif_transpose(image))
+        with warnings.catch_warnings(action="ignore"):  # it warns of what is merely odd
+            with Image.open(path) as image:
+                image.verify()  # a PNG's checksums, which decoding does not compare; it must be opened again
+                libtiff = image.format == "TIFF"  # which tells its troubles on stderr too
+            with Image.open(path) as image, quiet_stderr() if libtiff else nullcontext():
+                return _to_rgb(ImageOps.exif_transpose(image))
     except MemoryError:
         raise UnreadableImage(f"{path}: not enough memory to decode it; shrink it first") from None
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged data
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         reason = "not a picture" if type(error).__name__ == "UnidentifiedImageError" else reason
         raise UnreadableImage(f"{path}: cannot be read as a picture ({reason}); open and save it again") from None
+
+
+def jpeg_complaint(path) -> str:
+    """What libjpeg says of a JPEG whose inside is damaged; "" when nothing, or for another format.
+
+    Pillow keeps silent about it and fills in grey or shifted blocks. OpenCV's libjpeg prints it to stderr, where a file
+    stands meanwhile: not for use in threads. Some cameras' sound pictures have "extraneous bytes" too.
+    """
+    import cv2
+
+    with open(path, "rb") as file:
+        if file.read(2) != b"\xff\xd8":
+            return ""
+    with tempfile.TemporaryFile() as said:
+        kept = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)  # a tenth of Pillow's time
+        except cv2.error:  # larger than OpenCV takes
+            return ""
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        said.seek(0)
+        lines = said.read().decode(errors="replace").splitlines()
+    return next((line for line in lines if line.startswith(("Corrupt JPEG data", "Premature end"))), "")
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

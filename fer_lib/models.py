@@ -13,6 +13,8 @@ from keras import layers, ops
 
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 
+FACENET_REPEATS = (5, 10, 5)  # of block35, block17 and block8, as released
+
 
 def grey_preprocessing(pixels, size: int):
     """Raw RGB (N, S, S, 3) to grey (N, size, size, 3) in [-1, 1), three equal planes, float32.
@@ -47,11 +49,12 @@ def _inception_residual(x, branches, channels: int, scale: float, name: str, act
     return layers.Activation(activation, name=f"{name}_out")(y) if activation else y
 
 
-def inception_resnet_v1(x):
+def inception_resnet_v1(x, repeats: tuple[int, int, int] = FACENET_REPEATS):
     """FaceNet's trunk (Szegedy et al. 2016; Schroff et al. 2015) up to the 1792 average-pooled features.
 
-    x: (N, S, S, 3) float in [-1, 1), S >= 75. The released graph's batch norms are folded into its convolutions, so
-    there are none here: 21.8 M parameters in 132 convolutions, named as in that graph with "_" for "/".
+    x: (N, S, S, 3) float in [-1, 1), S >= 75. repeats: how often its three residual blocks follow each other. The
+    released graph's batch norms are folded into its convolutions, so there are none here: 21.8 M parameters in 132
+    convolutions, named as in that graph with "_" for "/".
     Deviation: global average pooling for the fixed 3x3 window, so that any size works.
     """
     x = _conv(x, 32, 3, "Conv2d_1a_3x3", 2, "valid")
@@ -67,7 +70,7 @@ def inception_resnet_v1(x):
         [(32, 1, "Branch_1_Conv2d_0a_1x1"), (32, 3, "Branch_1_Conv2d_0b_3x3")],
         [(32, 1, "Branch_2_Conv2d_0a_1x1"), (32, 3, "Branch_2_Conv2d_0b_3x3"), (32, 3, "Branch_2_Conv2d_0c_3x3")],
     )
-    for i in range(1, 6):
+    for i in range(1, repeats[0] + 1):
         x = _inception_residual(x, block35, 256, 0.17, f"Repeat_block35_{i}")
 
     a = _conv(x, 384, 3, "Mixed_6a_Branch_0_Conv2d_1a_3x3", 2, "valid")
@@ -85,7 +88,7 @@ def inception_resnet_v1(x):
             (128, (7, 1), "Branch_1_Conv2d_0c_7x1"),
         ],
     )
-    for i in range(1, 11):
+    for i in range(1, repeats[1] + 1):
         x = _inception_residual(x, block17, 896, 0.1, f"Repeat_1_block17_{i}")
 
     a = _conv(x, 256, 1, "Mixed_7a_Branch_0_Conv2d_0a_1x1")
@@ -106,7 +109,7 @@ def inception_resnet_v1(x):
             (192, (3, 1), "Branch_1_Conv2d_0c_3x1"),
         ],
     )
-    for i in range(1, 6):
+    for i in range(1, repeats[2] + 1):
         x = _inception_residual(x, block8, 1792, 0.2, f"Repeat_2_block8_{i}")
     x = _inception_residual(x, block8, 1792, 1.0, "Block8", activation=None)
     return layers.GlobalAveragePooling2D(name="features")(x)
@@ -121,14 +124,20 @@ def two_heads(features, dropout: float):
     }
 
 
-def facenet(input_size: int = 48, trunk_size: int = 112, dropout: float = 0.4) -> keras.Model:
+def facenet(
+    input_size: int = 48,
+    trunk_size: int = 112,
+    dropout: float = 0.4,
+    repeats: tuple[int, int, int] = FACENET_REPEATS,
+) -> keras.Model:
     """The default emotion model: FaceNet's trunk under two softmax heads.
 
     Input (N, input_size, input_size, 3) uint8 RGB; output {"emotion": (N, 9), "fer2013": (N, 7)} float32.
     The trunk always sees trunk_size pixels: 48-pixel input (FER2013's own size) is enlarged inside the model.
+    Fewer repeats make the small network of tests and demo runs, which FaceNet's weights do not fit.
     """
     pixels = keras.Input((input_size, input_size, 3), dtype="uint8", name="pixels")
-    features = inception_resnet_v1(grey_preprocessing(pixels, trunk_size))
+    features = inception_resnet_v1(grey_preprocessing(pixels, trunk_size), repeats)
     return keras.Model(pixels, two_heads(features, dropout), name="facenet")
 
 

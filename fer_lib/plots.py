@@ -1,33 +1,291 @@
-"""Figures for the notebooks: colour-blind safe, readable in print."""
+"""Figures for the notebooks: colour-blind safe, and readable in grey and in a column of 8 cm.
+
+Every function takes plain arrays and dicts and returns the matplotlib figure; what is compared is a dict
+{legend: array}. Colour never stands alone: markers, lines or hatches differ too. A class or bin without rows has no
+value. A title says what the numbers are from; "demo" is the caller's to write there.
+"""
 
 from __future__ import annotations
+
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from fer_lib.affect import CLASS_POINTS
+from fer_lib.faces import EMOTIONS
+from fer_lib.files import replacing
+from fer_lib.metrics import calibration_bins, expected_calibration_error, wilson_interval
 
 seaborn.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
 
+WIDTH = 4.2  # inches: text of 9 points is still 6.7 points when the figure is printed 8 cm wide
+SMALL = 8.5  # points, for numbers inside a figure
+MARKERS = "osD^vPX*<>"
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+HATCHES = ("", "///", "...", "xxx", "\\\\\\")
+GREY = "0.35"
+HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps text readable on points and lines
 
-def history(epochs: list[dict], curves: dict[str, str]):
-    """One line per curve over the epochs of fer_lib.train.fit's history; curves: {key of the history: legend}."""
-    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    for (key, legend), marker in zip(curves.items(), "osDv^", strict=False):
-        axes.plot([row["epoch"] for row in epochs], [row[key] for row in epochs], marker=marker, label=legend)
-    axes.set(xlabel="epoch", xticks=[row["epoch"] for row in epochs])
-    axes.legend()
-    return figure
+# Where a class point's name stands: (x, y) in points from it and the side of the text that is there. Neutral and
+# uncertain are one point; the others are so close that only places by hand keep the names apart.
+NAME_PLACES = {
+    "anger": (0, 7, "center"),
+    "contempt": (6, -15, "right"),
+    "disgust": (-7, 0, "right"),
+    "fear": (-7, -6, "right"),
+    "happy": (0, 7, "center"),
+    "neutral": (6, -12, "left"),
+    "sad": (0, -15, "center"),
+    "surprise": (0, 8, "center"),
+}
 
 
-def confusion(matrix, labels, title: str):
-    """A confusion matrix with rows the truth: per cent of the row as colour and number."""
+def save(figure, path) -> None:
+    """Write a figure as a PNG of 150 points an inch, complete or not at all; it stays open, for a notebook to show."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def history(epochs: list[dict], curves: dict[str, str], title: str = ""):
+    """One line per curve over the epochs of fer_lib.train.fit's history; curves: {key of the history: legend}.
+
+    A value that is None leaves a gap.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.5), layout="constrained")
+    number = [row["epoch"] for row in epochs]
+    for i, (key, legend) in enumerate(curves.items()):
+        values = np.array([row[key] for row in epochs], dtype=float)
+        style = {"marker": _pick(MARKERS, i), "linestyle": _pick(LINES, i), "markersize": 5, "label": legend}
+        axes.plot(number, values, markevery=1 + len(epochs) // 20, **style)
+    axes.set(xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if not epochs:
+        _no_rows(axes, 0, 0, ha="center")
+    return _finished(figure, title)
+
+
+def confusion(matrix, labels, title: str = ""):
+    """A confusion matrix with rows the truth: per cent of the row as colour and number.
+
+    matrix: (C, C) counts. The row of a class that does not occur stays empty.
+    """
     counts = np.asarray(matrix, dtype=float)
-    share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    rows = [f"{name} ({int(n)})" for name, n in zip(labels, counts.sum(axis=1), strict=True)]
-    side = 1.6 + 0.62 * len(labels)
-    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
-    options = {"cmap": "cividis", "vmin": 0, "vmax": 100, "cbar_kws": {"label": "% of the true class"}}
-    seaborn.heatmap(share, annot=True, fmt=".0f", xticklabels=labels, yticklabels=rows, ax=axes, square=True, **options)
-    axes.set(xlabel="predicted", ylabel="true (rows)", title=title)
-    axes.tick_params(axis="x", rotation=45)
+    n = counts.sum(axis=1)
+    share = 100 * counts / np.where(n, n, np.nan)[:, None]
+    rows = [f"{name} ({total:,.0f})" for name, total in zip(labels, n, strict=True)]
+    side = 0.37 * len(labels)
+    figure, axes = plt.subplots(figsize=(max(side + 1.5, WIDTH), side + 1.2), layout="constrained")
+    options = {"cmap": "Blues", "vmin": 0, "vmax": 100, "cbar": False, "annot_kws": {"size": SMALL}}
+    seaborn.heatmap(share, annot=True, fmt=".0f", xticklabels=labels, yticklabels=rows, ax=axes, **options)
+    for text in axes.texts:
+        text.set_color("white" if float(text.get_text()) > 65 else "black")  # 4:1 and more on these blues
+    axes.set(xlabel="predicted, % of the true class", ylabel="true (rows)")
+    axes.tick_params(axis="x", rotation=90)
+    axes.tick_params(axis="y", rotation=0)
+    axes.grid(False)
+    axes.spines[:].set_visible(True)
+    for k in np.flatnonzero(n == 0):
+        _no_rows(axes, len(labels) / 2, k + 0.5, ha="center")
+    return _finished(figure, title)
+
+
+def reliability(truth, probabilities: dict, title: str = "", bins: int = 15):
+    """Accuracy against confidence with 95 % Wilson intervals, and below it the rows in each bin (Guo et al. 2017).
+
+    truth: (n,) int; probabilities: {legend: (n, C) rows that sum to 1}, for example before and after temperature
+    scaling. Bins are those of fer_lib.metrics.calibration_bins, the ECE is in the legend; a point stands at its bin's
+    mean confidence, and below the diagonal the model is too sure of itself.
+    """
+    figure, (axes, below) = plt.subplots(
+        2, 1, sharex=True, height_ratios=(3, 1), figsize=(WIDTH, 3.8), layout="constrained"
+    )
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="confidence = accuracy")
+    for i, (legend, probability) in enumerate(probabilities.items()):
+        if len(truth) == 0:
+            break
+        confidence, accuracy, rows = calibration_bins(truth, probability, bins)
+        ece = expected_calibration_error(truth, probability, bins)
+        _points(axes, confidence, *_share(accuracy * rows, rows), i, label=f"{legend}: ECE {ece:.3f}", vertical=True)
+        width = 0.8 / bins / len(probabilities)
+        place = (np.arange(bins) + 0.1) / bins + width * i
+        below.bar(place, rows, width, align="edge", color=f"C{i}", hatch=_pick(HATCHES, i), edgecolor="black", lw=0.5)
+    axes.set(xlim=(0, 1), ylim=(-0.03, 1.03), ylabel="accuracy")
+    # rows per bin differ by orders of magnitude, and a bin with one row must be seen
+    below.set(xlabel="confidence", ylabel="rows", yscale="log", ylim=(0.5, max(10, 2 * len(truth))))
+    below.yaxis.set_major_locator(LogLocator(numticks=5))
+    below.yaxis.set_major_formatter("{x:,.0f}")
+    if len(truth) == 0:
+        _no_rows(axes, 0.5, 0.5, ha="center")
+    return _finished(figure, title)
+
+
+def recall(confusions: dict, labels, title: str = ""):
+    """Recall of each class with its 95 % Wilson interval; the class's rows stand beside its name.
+
+    confusions: {model: (C, C) counts with rows the truth}, as fer_lib.metrics.classification gives them. A class that
+    does not occur has no recall. Where models were tested on different rows it is the fewest and the most.
+    """
+    matrices = [np.asarray(matrix).reshape(len(labels), len(labels)) for matrix in confusions.values()]
+    totals = [matrix.sum(axis=1) for matrix in matrices]
+    names = []
+    for label, *n in zip(labels, *totals, strict=True):
+        rows = f"{min(n):,}" if len(set(n)) == 1 else f"{min(n):,}-{max(n):,}"
+        names.append(f"{label} ({rows})")
+    figure, axes, places = _bands(names, len(matrices))
+    for i, (model, matrix, n, place) in enumerate(zip(confusions, matrices, totals, places, strict=True)):
+        _points(axes, place, *(100 * _share(np.diag(matrix), n)), i, label=model)
+    for k in np.flatnonzero(np.sum(totals, axis=0) == 0):
+        _no_rows(axes, 1, k)
+    axes.set(xlim=(-2, 102), xlabel="recall, %, and 95 % interval")
+    return _finished(figure, title)
+
+
+def class_counts(counts: dict, labels, title: str = ""):
+    """Rows of each class as bars with their number; counts: {part: (C,) counts}, for example of the splits."""
+    figure, axes, places = _bands(labels, len(counts))
+    height = 0.8 / max(len(counts), 1)
+    highest = max((int(n) for part in counts.values() for n in part), default=0)
+    for i, ((part, n), place) in enumerate(zip(counts.items(), places, strict=True)):
+        bars = axes.barh(
+            place, n, height, color=f"C{i}", hatch=_pick(HATCHES, i), edgecolor="black", lw=0.5, label=part
+        )
+        axes.bar_label(bars, [f"{value:,}" for value in n], padding=2, fontsize=SMALL)
+    axes.set(xlim=(0, 1.25 * max(highest, 1)), xlabel="rows")  # room for the numbers beside the bars
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    return _finished(figure, title)
+
+
+def valence_arousal(points: dict, title: str = "", density: bool = False):
+    """The valence-arousal plane with the class points of fer_lib.affect and, if any, predictions.
+
+    points: {legend: (n, 2) in [-1, 1], valence first}; {} draws the plane alone. density: how many points there are
+    instead of the points, all legends together, for more of them than the eye can tell apart.
+    ValueError: values outside [-1, 1] or nan.
+    """
+    points = {legend: np.asarray(values, dtype=float).reshape(-1, 2) for legend, values in points.items()}
+    together = np.concatenate([np.zeros((0, 2)), *points.values()])
+    if not (np.abs(together) <= 1).all():  # nan either
+        raise ValueError("valence and arousal lie in [-1, 1]; turn a 1-7 scale with fer_lib.affect.from_seven")
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.95), layout="constrained")
+    axes.axhline(0, color=GREY, lw=1)
+    axes.axvline(0, color=GREY, lw=1)
+    if density and len(together):
+        cells = axes.hexbin(*together.T, gridsize=24, extent=(-1, 1, -1, 1), mincnt=1, cmap="Blues", lw=0.3, ec="0.7")
+        figure.set_figheight(figure.get_figheight() + 0.7)
+        figure.colorbar(cells, label="rows", location="bottom", shrink=0.7, ticks=MaxNLocator(4, integer=True))
+    else:
+        for i, (legend, values) in enumerate(points.items()):
+            options = {"s": 14, "alpha": 0.8, "marker": _pick(MARKERS, i), "lw": 0.3, "ec": "black"}
+            axes.scatter(*values.T, color=f"C{i}", label=f"{legend} ({len(values):,})", **options)
+    _class_points(axes)
+    limits, ticks = (-1.02, 1.02), np.linspace(-1, 1, 5)
+    axes.set(xlim=limits, ylim=limits, xticks=ticks, yticks=ticks, xlabel="valence", ylabel="arousal")
+    return _finished(figure, title)
+
+
+def gallery(pictures, truth, probability, labels, title: str = "", columns: int = 3):
+    """Pictures with their prediction; a tick and a plain frame are right, a cross, dashes and the true label wrong.
+
+    Only demo drawings and public-domain photographs may be shown in a notebook that is committed: never a picture of a
+    data set.
+    pictures: n of (H, W) grey or (H, W, 3) RGB, uint8, of any sizes; truth: n indices into labels, or None for a
+    picture, or for all of them, without a label: neither right nor wrong; probability: (n, C).
+    """
+    lines = max(1, -(-len(pictures) // columns))
+    size = (WIDTH, (WIDTH / columns + 0.35) * lines)
+    figure, grid = plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    truth = [None] * len(pictures) if truth is None else truth
+    shown = zip(pictures, truth, probability, strict=True)
+    for axes, (picture, true, row) in zip(grid.flat, shown, strict=False):  # the last cells may stay empty
+        axes.set_axis_on()
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        axes.set(xticks=[], yticks=[], anchor="S")  # captions of a line of pictures at one height
+        best = np.argmax(row)
+        text, style = f"{labels[best]} {100 * row[best]:.0f}%", {"color": GREY, "lw": 1}
+        if true is not None:
+            right = best == true
+            text = f"✓ {text}" if right else f"✗ {text}\ntrue: {labels[true]}"
+            style = {"color": "C0", "lw": 2} if right else {"color": "C3", "lw": 3, "linestyle": (0, (2, 1))}
+        axes.set_xlabel(text, fontsize=SMALL, labelpad=3)
+        axes.spines[:].set(capstyle="butt", **style)  # the spines' own caps would close the gaps
+    if len(pictures) == 0:
+        _no_rows(grid[0, columns // 2], 0.5, 0.5, ha="center")
+    return _finished(figure, title)
+
+
+def _pick(choices, i: int):
+    return choices[i % len(choices)]
+
+
+def _share(right, rows) -> np.ndarray:
+    """(3, k): right / rows and its 95 % Wilson interval's ends; nan where there are no rows."""
+    result = np.full((3, len(rows)), np.nan)
+    for i, n in enumerate(rows):
+        if n:
+            k = int(np.rint(right[i]))  # an accuracy times its rows is whole but for rounding
+            result[:, i] = k / n, *wilson_interval(k, int(n))
+    return result
+
+
+def _points(axes, place, value, low, high, i: int, label: str, vertical: bool = False):
+    """Markers with intervals at `place`, a coordinate (k,) across the values."""
+    style = {"fmt": _pick(MARKERS, i), "color": f"C{i}", "markersize": 5, "capsize": 2, "lw": 1.2, "label": label}
+    error = np.maximum([value - low, high - value], 0)  # rounding may leave -1e-17
+    if vertical:
+        axes.errorbar(place, value, yerr=error, **style)
+    else:
+        axes.errorbar(value, place, xerr=error, **style)
+
+
+def _bands(labels, groups: int):
+    """(figure, axes, places) with a band per label, the first on top; places (groups, C): y of each group's rows."""
+    height = 1.2 + len(labels) * (0.12 + 0.15 * max(groups, 1))
+    figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
+    axes.set(yticks=range(len(labels)), yticklabels=labels, ylim=(max(len(labels), 1) - 0.5, -0.5))
+    axes.grid(axis="y", visible=False)
+    offset = (np.arange(groups) - (groups - 1) / 2) * 0.8 / max(groups, 1)
+    return figure, axes, offset[:, None] + np.arange(len(labels))
+
+
+def _class_points(axes):
+    places = dict(zip(EMOTIONS, CLASS_POINTS.tolist(), strict=True))
+    axes.plot(*zip(*places.values(), strict=True), "P", color="black", markersize=7, markeredgecolor="white")
+    for name, (x, y, side) in NAME_PLACES.items():
+        text = "neutral, uncertain" if name == "neutral" else name
+        axes.annotate(
+            text, places[name], (x, y), textcoords="offset points", ha=side, fontsize=SMALL, path_effects=HALO
+        )
+
+
+def _no_rows(axes, x: float, y: float, **options):
+    axes.text(x, y, "no rows", va="center", fontsize=SMALL, color=GREY, style="italic", path_effects=HALO, **options)
+
+
+def _finished(figure, title: str):
+    """The figure with its title above and its legend, if any, below; it grows by what they need."""
+    letters = 72 * figure.get_figwidth() / 0.6  # in a line at 1 point: a letter is about 0.6 of its size wide
+    grown = 0.0
+    handles, texts = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        texts = [textwrap.fill(text, int(letters / plt.rcParams["legend.fontsize"]) - 8) for text in texts]
+        for columns in range(len(texts), 0, -1):
+            legend = figure.legend(handles, texts, loc="outside lower center", ncols=columns)
+            box = legend.get_window_extent()
+            if columns == 1 or box.width < 0.98 * figure.bbox.width:
+                break
+            legend.remove()
+        grown += box.height / figure.dpi
+    if title:
+        size = plt.rcParams["axes.titlesize"]
+        title = textwrap.fill(title, int(letters / size), break_on_hyphens=False)
+        figure.suptitle(title, fontsize=size)
+        grown += 0.2 * (1 + title.count("\n"))
+    figure.set_figheight(figure.get_figheight() + grown)
     return figure

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,27 @@ RUNTIMES = ("fast", "keras")
 HASHES_FILE = "sha256.json"  # beside an exported model in the cache
 
 
+@cache
+def openvino_core():
+    """The one openvino.Core of this process.
+
+    Each core sets up a stack for signals, and those of several, dropped in another order than they came, leave the main
+    thread one that is gone: the next Ctrl-C would crash (OpenVINO 2026.4).
+    """
+    import openvino  # here, since it takes 0.3 s and haar does not need it
+
+    return openvino.Core()
+
+
+def compiled_model(model):
+    """An openvino model, or the path of one, compiled for one request at a time on the CPU, in float32.
+
+    On CPUs with bfloat16 OpenVINO would pick that, and the answers would depend on the machine.
+    """
+    options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    return openvino_core().compile_model(model, "CPU", options)
+
+
 class FastRuntime:
     """OpenVINO on the CPU, in float32.
 
@@ -28,12 +50,8 @@ class FastRuntime:
     """
 
     def __init__(self, xml: Path, cure: str = "restore it from git"):
-        import openvino
-
-        core = openvino.Core()
-        options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         try:
-            compiled = core.compile_model(str(xml), "CPU", options)
+            compiled = compiled_model(str(xml))
         except RuntimeError as error:
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise InputError(f"{xml} cannot be loaded ({reason}); {cure}") from None
@@ -81,7 +99,7 @@ def export_fast(keras_file, folder) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         full = Path(temporary) / "full.xml"
         model.export(str(full), format="openvino", verbose=False)
-        openvino.save_model(openvino.Core().read_model(full), Path(folder) / FAST_FILES[0], compress_to_fp16=True)
+        openvino.save_model(openvino_core().read_model(full), Path(folder) / FAST_FILES[0], compress_to_fp16=True)
 
 
 def load_runtime(card: Card, kind: str = "fast"):

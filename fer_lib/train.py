@@ -113,7 +113,7 @@ def best_epoch(history: list[dict]) -> int:
     return max(history, key=lambda row: row["score"])["epoch"]
 
 
-def fit(model, batches: Batches, epochs: int, folder, score, settings: dict, verbose=2) -> list[dict]:
+def fit(model, batches: Batches, epochs: int, folder, score, settings: dict) -> list[dict]:
     """Train to `epochs`, going on from `folder` if it holds an interrupted run; ends with the best epoch's weights.
 
     score(model) -> dict with a key "score", the one that picks the epoch. settings: what decides the run, as JSON
@@ -124,7 +124,7 @@ def fit(model, batches: Batches, epochs: int, folder, score, settings: dict, ver
     noted, log = folder / "settings.json", folder / "history.json"
     if noted.exists() and json.loads(noted.read_text()) != settings:
         raise InputError(f"{folder} holds a run with other settings ({noted.read_text()}); give another folder")
-    noted.write_text(json.dumps(settings))
+    write_json(noted, settings)
     history = json.loads(log.read_text()) if log.exists() else []
     if history:
         model.optimizer.build(model.trainable_variables)
@@ -137,7 +137,7 @@ def fit(model, batches: Batches, epochs: int, folder, score, settings: dict, ver
             initial_epoch=len(history),
             callbacks=[_Checkpoint(folder, score, history)],
             shuffle=False,  # Batches has its own order, the same after a resume
-            verbose=verbose,
+            verbose=0,  # _Checkpoint prints a line an epoch
         )
     if history:
         model.load_weights(_weights(folder, best_epoch(history)))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_lib.errors import InputError
-from fer_lib.files import replacing
+from fer_lib.files import replacing, uninterrupted
 
 # PyAV is imported where a file is opened: 0.15 s that a script working on photos need not pay.
 
@@ -49,14 +49,15 @@ class VideoReader:
     Times are the file's own, so a video may start at 0.1 s; only MPEG transport and programme streams, whose clock
     starts anywhere, are moved to start at 0. A picture of another size in the middle is scaled to the first one's size.
 
-    A packet that cannot be decoded is left out and counted in `skipped`. InputError when the file is missing, empty, no
-    video, yields no frame, or is cut off: its own headers promise more bytes, frames or seconds than there are. All
-    but a file whose tail is there and cannot be decoded is found on opening, before hours of work.
+    A packet that cannot be decoded is left out and counted in `skipped`, as are those before the first that can. A
+    frame that FFmpeg says it had to mend is counted in `damaged`. InputError when the file is missing, empty, no video,
+    yields no frame, or is cut off: its own headers promise more bytes, frames or seconds than there are. All but a file
+    whose tail is there and cannot be decoded is found on opening, before hours of work.
     """
 
     def __init__(self, path):
         self.path = Path(path)
-        self.skipped = 0
+        self.skipped = self.damaged = 0
         _check_file(self.path)
         scan = _scan(self.path)
         self.frames, self.duration_s, self._start_s = scan.frames, scan.end_s - scan.start_s, scan.start_s
@@ -72,6 +73,8 @@ class VideoReader:
         if self._first is None:
             self.close()
             raise InputError(f"{self.path}: no frame of it can be decoded; convert it to H.264 mp4 and try again")
+        late = round((self._first.time_s - self._start_s) * self.rate)  # FFmpeg waits for a key frame in silence
+        self.skipped = max(self.skipped, late)
         self.height, self.width = self._first.image.shape[:2]
         if _turned(self._first_matrix):
             self.pixel_aspect = 1 / self.pixel_aspect
@@ -132,6 +135,7 @@ class VideoReader:
                 elif at <= last:
                     at = last + NUDGE_S
                 last = at
+                self.damaged += frame.is_corrupt
                 duration = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else None
                 yield Frame(index, at, self._upright(frame), duration)
                 index += 1
@@ -454,19 +458,20 @@ class VideoWriter:
         if (kind is not None and not interrupted) or (interrupted and not self.frames):
             self._discard(error)
             return
-        try:
-            if not self.frames:
-                raise InputError(f"{self.path}: no frame to write")
-            self._container.mux(self._stream.encode(None))
-            if self._track and not interrupted:
-                self._track.copy_until(None)
-            if self._track:
-                self._track.close()
-            self._container.close()
-        except BaseException as failure:
-            self._discard(failure)
-            self._raise_clearly(failure)
-        self._replacing.__exit__(None, None, None)
+        with uninterrupted():
+            try:
+                if not self.frames:
+                    raise InputError(f"{self.path}: no frame to write")
+                self._container.mux(self._stream.encode(None))
+                if self._track and not interrupted:
+                    self._track.copy_until(None)
+                if self._track:
+                    self._track.close()
+                self._container.close()
+            except BaseException as failure:
+                self._discard(failure)
+                self._raise_clearly(failure)
+            self._replacing.__exit__(None, None, None)
 
     def _discard(self, error: BaseException) -> None:
         with suppress(Exception):
@@ -534,10 +539,13 @@ class _SoundTrack:
 
 
 class CsvTable:
-    """Rows written to a CSV as they come; under its name when the block ends well or by KeyboardInterrupt."""
+    """Rows written to a CSV as they come; a context manager.
+
+    The file appears under its name only when the block ends well or, if there are rows, by KeyboardInterrupt.
+    """
 
     def __init__(self, path, columns: tuple[str, ...]):
-        self.path, self.columns = Path(path), columns
+        self.path, self.columns, self._rows = Path(path), columns, 0
 
     def __enter__(self) -> CsvTable:
         self._replacing = replacing(self.path)
@@ -549,17 +557,19 @@ class CsvTable:
 
     def write(self, rows: list[dict]) -> None:
         self._writer.writerows(rows)
+        self._rows += len(rows)
 
     def __exit__(self, kind, error, trace) -> None:
-        keep = kind is None or issubclass(kind, KeyboardInterrupt)
-        try:
-            self._file.close()
-        except OSError as failure:
-            kind, error, keep = type(failure), failure, False
-        if keep:
-            self._replacing.__exit__(None, None, None)
-        else:
-            self._replacing.__exit__(kind, error, trace)
+        keep = kind is None or (issubclass(kind, KeyboardInterrupt) and self._rows)
+        with uninterrupted():
+            try:
+                self._file.close()
+            except OSError as failure:
+                kind, error, keep = type(failure), failure, False
+            if keep:
+                self._replacing.__exit__(None, None, None)
+            else:
+                self._replacing.__exit__(kind, error, trace)
 
 
 class Progress:
@@ -607,6 +617,7 @@ class VideoSummary:
     frames: int  # read, recognised and written
     faces: int  # rows with a face
     skipped: int  # damaged packets left out
+    damaged: int  # frames with a part missing or wrong
     seconds: float  # of work
     duration_s: float  # of the video
     sound: str  # "copied" or "none"
@@ -672,12 +683,14 @@ def annotate_video(
         )
         for frame in video:
             faces = recognize(frame.image)
-            writer.write(draw(frame.image, faces), frame.time_s, frame.duration_s)
+            annotated = draw(frame.image, faces)
             rows = video_rows(faces, source, frame.index, frame.time_s)
-            if table is not None:
-                table.write(rows)
-            if on_rows is not None:
-                on_rows(rows)
+            with uninterrupted():  # so that video and tables end with the same frame
+                writer.write(annotated, frame.time_s, frame.duration_s)
+                if table is not None:
+                    table.write(rows)
+                if on_rows is not None:
+                    on_rows(rows)
             face_count += len(faces)
             bar.step()
     seconds, table_path = time.monotonic() - begun, None if table_path is None else Path(table_path)
@@ -688,6 +701,7 @@ def annotate_video(
         frames=writer.frames,
         faces=face_count,
         skipped=video.skipped,
+        damaged=video.damaged,
         seconds=seconds,
         duration_s=video.duration_s,
         sound=writer.sound,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fer_lib.errors import InputError
-from fer_lib.faces import EMOTIONS
+from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 from fer_lib.files import replacing, sha256, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,7 +80,7 @@ def load_card(name: str = DEFAULT_MODEL, root=WEIGHTS) -> Card:
         values["labels"] = tuple(values["labels"])
         card = Card(**values, folder=folder)
         _check(card)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].replace("Card.__init__() ", "")
         raise InputError(f"{path} is damaged ({reason}); restore it with: git checkout -- {folder}") from None
     return card
@@ -95,6 +95,7 @@ def _check(card: Card) -> None:
         "heads": bool(card.heads) and all(_is_names(names) for names in card.heads.values()),
         "labels or heads": list(card.labels) == next(iter(card.heads.values()), None),
         "labels, not all emotions": card.task != "emotion" or set(card.labels) <= set(EMOTIONS),
+        "order of the heads' emotions": all(_in_order(head, names) for head, names in card.heads.items()),
         "input_size": type(card.input_size) is int and 1 <= card.input_size <= LARGEST_INPUT,
         "crop_margin": all(_is_number(m) and MARGINS[0] <= m <= MARGINS[1] for m in card.crop_margin.values()),
         "sha256": all(isinstance(value, str) for value in card.sha256.values()),
@@ -111,6 +112,12 @@ def _is_number(value) -> bool:
 
 def _is_names(names) -> bool:
     return isinstance(names, list) and all(isinstance(n, str) for n in names) and len(set(names)) == len(names) > 0
+
+
+def _in_order(head: str, names: list) -> bool:
+    """Whether a head's emotions stand in the contract's order, so that swapped names are found; others are not held."""
+    orders = (FER2013_EMOTIONS,) if head == "fer2013" else (EMOTIONS, FER2013_EMOTIONS)
+    return not set(names) <= set(EMOTIONS) or any(names == [n for n in order if n in names] for order in orders)
 
 
 def _is_score(score: dict) -> bool:

@@ -86,3 +86,11 @@ def tiny_model(tmp_path_factory) -> Path:
         not_for=["anything"],
     ).write(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_fer2013(fer_data):
+    """FER2013 with FER+, loaded once."""
+    from fer_lib.datasets.fer2013 import load_fer2013
+
+    return load_fer2013(fer_data / "fer2013" / "fer2013.csv", fer_data / "fer2013" / "fer2013new.csv")

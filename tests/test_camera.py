@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import csv
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+from mjpeg import jpeg, mjpeg_camera, serving
 
 from fer_lib import camera as camera_module
 from fer_lib.camera import Camera, LiveView, open_camera, run_camera, show_picture, why_no_screen
@@ -73,7 +79,9 @@ class FakeWindow:
 
 
 class FakeCapture:
-    """A camera that gives BGR pictures, then stops."""
+    """A camera that gives BGR pictures, each when the one before it was taken, then stops."""
+
+    camera = None
 
     def __init__(self, pictures):
         self.pictures = list(pictures)
@@ -82,6 +90,8 @@ class FakeCapture:
         return 0.0
 
     def read(self):
+        while self.pictures and (self.camera is None or self.camera._newest is not None):
+            time.sleep(0.001)
         return (True, self.pictures.pop(0)) if self.pictures else (False, None)
 
     def release(self):
@@ -89,9 +99,12 @@ class FakeCapture:
 
 
 def fake_camera(monkeypatch, pictures):
-    monkeypatch.setattr(
-        camera_module, "open_camera", lambda source: Camera(FakeCapture(pictures), "camera 0", live=True)
-    )
+    def opened(source):
+        capture = FakeCapture(pictures)
+        capture.camera = Camera(capture, "camera 0", live=True)
+        return capture.camera
+
+    monkeypatch.setattr(camera_module, "open_camera", opened)
 
 
 def names(folder) -> list[str]:
@@ -231,6 +244,98 @@ def test_camera_that_stops_and_changes_its_size(tmp_path, monkeypatch, capsys):
     run_camera("0", one_face, out=tmp_path, open_window=window)
     assert [image.shape[:2] for image in window.shown] == sizes
     assert "stopped sending pictures after 4" in capsys.readouterr().err
+
+
+def test_stream_that_stalls_goes_on_and_ends(tmp_path, monkeypatch, capsys):
+    """Over HTTP: red pictures, none until the window says so, blue ones, none any more; each stall is told once."""
+    monkeypatch.setattr(camera_module, "SILENT_S", 0.6)
+    monkeypatch.setattr(camera_module, "PICTURE_WITHIN_S", 2.0)
+    noticed, done = threading.Event(), threading.Event()
+
+    def parts():
+        for colour, wait in ((RED, noticed), (RED[::-1], done)):
+            for _ in range(10):
+                yield jpeg(colour)
+                time.sleep(0.02)
+            wait.wait(60)
+
+    class Watching(FakeWindow):
+        def show(self, image):
+            super().show(image)
+            if image[-2, 88].max() < 60:  # the note's black reaches further than a frame rate's
+                noticed.set()
+
+    window = Watching()
+    with mjpeg_camera(parts()) as url:
+        assert run_camera(url, one_face, out=tmp_path, open_window=window).seconds < 30
+        done.set()
+    assert noticed.is_set() and np.abs(window.shown[0][5, 90] - np.array(RED)).max() < 25
+    assert np.abs(window.shown[-1][5, 90] - np.array(RED[::-1])).max() < 25
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == [f"{url}: no picture for 1 s; still waiting"] * 2 and len(lines) == 3
+    assert "stopped sending pictures after" in lines[2]
+
+
+def test_slow_recogniser_gets_the_newest_picture(tmp_path, monkeypatch):
+    """A camera that never waits: a picture is the last one sent when it is asked for, and has the time it came at."""
+
+    class Endless(FakeCapture):
+        def read(self):
+            time.sleep(0.001)
+            self.sent += 1
+            return self.sent < 200, np.full((8, 8, 3), self.sent, np.uint8)
+
+    capture, late = Endless([]), []
+    capture.sent = 0
+    monkeypatch.setattr(camera_module, "open_camera", lambda source: Camera(capture, "camera 0", live=True))
+
+    def slow(image):
+        begun = capture.sent
+        late.append(begun - int(image[0, 0, 0]))
+        deadline = time.monotonic() + 10
+        while capture.sent < min(begun + 20, 199):
+            assert time.monotonic() < deadline, "the camera is not read meanwhile"
+            time.sleep(0.001)
+        return Faces.empty()
+
+    rows = []
+    run_camera("0", slow, out=tmp_path, open_window=FakeWindow(), on_rows=rows.extend)
+    assert 3 <= len(late) <= 11 and np.median(late) <= 10  # where a queue would lie 180 behind at the end
+    assert np.all(np.diff([row["time_s"] for row in rows])[:-1] >= 0.015)  # the last is cut short by the end
+
+
+def test_stream_that_changes_its_size(tmp_path):
+    def parts():
+        for colour, size in ((RED, (96, 80)), (RED, (192, 160)), (RED[::-1], (48, 40))):
+            for _ in range(10):
+                yield jpeg(colour, size)
+                time.sleep(0.02)
+
+    with mjpeg_camera(parts()) as url:
+        summary = run_camera(url, one_face, out=tmp_path, window=False, progress=False)
+    with av.open(str(summary.video)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(frames) == summary.frames and {frame.shape for frame in frames} == {(80, 96, 3)}
+    for frame, colour in ((frames[0], RED), (frames[-1], RED[::-1])):
+        assert np.abs(frame[75, 90].astype(int) - colour).max() < 25
+
+
+def test_film_on_a_server_is_a_film(film, tmp_path):
+    """All its frames at its own times, however fast the network is."""
+    with serving(partial(SimpleHTTPRequestHandler, directory=film.parent)) as address:
+        summary = run_camera(f"{address}/film.mp4", one_face, out=tmp_path, window=False, progress=False)
+    assert summary.frames == 30
+    with av.open(str(summary.video)) as container:
+        assert np.allclose([frame.time for frame in container.decode(video=0)], np.arange(30) / 50, atol=0.001)
+
+
+def test_stream_that_does_not_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(camera_module, "OPEN_WITHIN_S", 0.5)
+    begun = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes the call and says nothing
+        with pytest.raises(InputError, match="does not open: check address"):
+            run_camera(f"http://127.0.0.1:{server.getsockname()[1]}/camera", one_face, out=tmp_path)
+    assert time.monotonic() - begun < 20  # OpenCV's own patience is 30 s
 
 
 def test_grey_camera(tmp_path, monkeypatch):

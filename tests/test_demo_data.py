@@ -1,5 +1,6 @@
-"""The drawn demo data: what an action unit does to the pixels, the votes, the files, and that it can be learned."""
+"""The drawn demo data: what action units and age do to the pixels, the votes, and that it can be learned."""
 
+import warnings
 from collections import Counter
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from fer_lib.datasets import demo
+from fer_lib.datasets.action_units import OPENFACE_AUS
 from fer_lib.datasets.fer2013 import USAGES, VOTE_NAMES, load_fer2013
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 
@@ -301,20 +303,276 @@ def test_nobody_is_in_two_parts():
     assert len(everyone) == 40  # and different numbers are different faces
 
 
-def test_expressions_are_learned_on_new_people_and_shuffled_labels_are_not():
-    from sklearn.linear_model import RidgeClassifier
+# ------------------------------------------------------------------------------------------------ ages
 
-    gradients = cv2.HOGDescriptor((48, 48), (16, 16), (8, 8), (8, 8), 9)
 
-    def features(data):
-        return np.stack([gradients.compute(p).ravel() for p in data.pictures])
+def marked_at(age: float, number: int) -> demo.Identity:
+    """A random person's shapes at an age, in the colours of MARKED."""
+    person = demo.random_identity(number, 5, age)
+    return replace(
+        MARKED, **{name: getattr(person, name) for name in SHAPES}, wrinkles=person.wrinkles, hair_style="bald"
+    )
 
-    training = demo.stills(720, 1, people=range(180))
-    test = demo.stills(225, 1, people=range(180, 240))
-    x, x_test = features(training), features(test)
-    learned = (RidgeClassifier(3.0).fit(x, training.emotion).predict(x_test) == test.emotion).mean()
-    shuffled = np.random.default_rng(0).permutation(training.emotion)
-    control = (RidgeClassifier(3.0).fit(x, shuffled).predict(x_test) == test.emotion).mean()
+
+SHAPES = ("eye_size", "eye_height", "chin_length", "lip_fullness", "cheeks", "sag", "nose_length", "mouth_width")
+
+
+def iris(age: float, number: int) -> np.ndarray:
+    return part("G", {}, identity=marked_at(age, number))
+
+
+def test_age_shows_in_the_drawing():
+    people = range(4)
+    for number in people:
+        child, adult, old = (iris(age, number) for age in (3, 30, 85))
+        assert child[:, 1].mean() > adult[:, 1].mean() + 5  # a child's eyes sit lower in the face
+        assert len(child) > 1.2 * len(adult) > 1.2 * len(old)  # and are large; an old person's lids hang over them
+        lips = [len(part("R", {}, identity=marked_at(age, number))) for age in (30, 85)]
+        assert lips[1] < 0.85 * lips[0]
+        lines = [np.abs(np.diff(grey({}, marked_at(age, number))[96:140, 50:140], axis=0)).mean() for age in (30, 85)]
+        assert lines[1] > lines[0] + 0.3
+    hair = [np.mean([demo.random_identity(k, 5, age).hair for k in range(30)]) for age in (30, 55, 80)]
+    assert rises(hair) and hair[-1] > 180  # grey levels; white is 255
+
+
+def test_a_person_keeps_what_does_not_age():
+    young, old = demo.random_identity(3, 5, 8), demo.random_identity(3, 5, 80)
+    assert (young.iris, young.eye_spacing, young.eye_tilt) == (old.iris, old.eye_spacing, old.eye_tilt)
+    assert (young.age, old.age) == (8, 80)
+    assert all(demo.random_identity(k, 5, age).beard == 0 for k in range(30) for age in (1, 15))
+    drawn = [demo.random_identity(k, 5).age for k in range(200)]
+    assert 14 <= min(drawn) < 20 and 60 < max(drawn) <= 70
+    same_age = {demo.random_identity(k, 5, 60).wrinkles for k in range(10)}
+    assert len(same_age) == 10  # people age unlike each other
+
+
+@pytest.mark.parametrize("age", [0, 0.9, 110.1, float("nan")])
+def test_impossible_age_is_refused(age):
+    with pytest.raises(ValueError, match="1 to 110"):
+        demo.random_identity(0, 0, age)
+
+
+def test_every_age_is_drawn():
+    for age in (1, 2.9, 19, 110):
+        assert demo.draw_face({12: 1}, demo.random_identity(1, 0, age), size=16).shape == (16, 16, 3)
+
+
+# ------------------------------------------------------------------------------------------------ sequences
+
+
+def test_a_sequence_goes_from_neutral_to_the_apex():
+    run = demo.sequence("surprise", 7, number=2, seed=3)
+    assert run.pictures.shape == (7, 48, 48) and run.pictures.dtype == np.uint8
+    assert run.action_units.shape == (7, len(demo.ACTION_UNITS), 2) and run.action_units.dtype == np.float32
+    assert (run.action_units[0] == 0).all()
+    shown = run.action_units[-1].max(axis=1) > 0.2
+    assert shown.sum() >= 3 and (np.diff(run.action_units[:, shown], axis=0) > 0).all()
+    assert (run.emotion, run.identity) == ("surprise", 2)
+    still = demo.sequence("neutral", 7, number=2, seed=3)
+    assert still.action_units.max() < 0.1  # no more than a resting face
+    assert demo.sequence("fear", 2, size=24, colour=True).pictures.shape == (2, 24, 24, 3)
+
+
+def test_a_sequence_is_one_take():
+    """Same person, a camera that hardly moves; grain that is new in each frame."""
+    planned = demo.plan("neutral", 9, number=1, seed=4)
+    first, last = planned.scenes[0], planned.scenes[-1]
+    assert (first.light, first.exposure, first.background) == (last.light, last.exposure, last.background)
+    assert len({scene.noise_seed for scene in planned.scenes}) == 9
+    angles = np.array([(scene.yaw, scene.pitch, scene.roll) for scene in planned.scenes])
+    assert 0 < np.ptp(angles, axis=0).max() < 6 and np.abs(np.diff(angles, axis=0)).max() < 2  # degrees
+    assert planned.draw(3, zoom=0.5).mean() != planned.draw(3).mean()
+
+
+def test_same_arguments_same_sequence():
+    first, again, other = (demo.sequence("happy", 4, number=1, seed=seed) for seed in (2, 2, 3))
+    assert np.array_equal(first.pictures, again.pictures)
+    assert not np.array_equal(first.action_units, other.action_units)
+
+
+@pytest.mark.parametrize("emotion, frames, words", [("joy", 3, "unknown emotion"), ("happy", 1, "at least two")])
+def test_impossible_sequence_is_refused(emotion, frames, words):
+    with pytest.raises(ValueError, match=words):
+        demo.sequence(emotion, frames)
+
+
+# ------------------------------------------------------------------------------------------------ smiles
+
+
+def of(made: demo.Smile, number: int) -> np.ndarray:
+    """(T, 2) intensities of one action unit."""
+    return made.action_units[:, demo.ACTION_UNITS.index(number)]
+
+
+def smile_summary(made: demo.Smile) -> list[float]:
+    """Frames of the onset and the offset, frames of the apex, difference of the sides, unsteadiness, peak of AU 6."""
+    start, stop, end = made.ends
+    corner = of(made, 12)
+    peak = corner.max(axis=0)
+    return [start, end - stop, stop - start, 1 - peak.min() / peak.max(), corner[start:stop].std(), of(made, 6).max()]
+
+
+def test_posed_smiles_differ_from_genuine_ones_as_published():
+    rng = np.random.default_rng(0)
+    posed, genuine = (np.array([smile_summary(demo.smile(kind, rng)) for _ in range(300)]) for kind in (True, False))
+    effect = (posed.mean(axis=0) - genuine.mean(axis=0)) / np.sqrt((posed.var(axis=0) + genuine.var(axis=0)) / 2)
+    # faster on and off, longer on top, less symmetric, less steady, less AU 6; the standard error is 0.08
+    assert (effect * [-1, -1, 1, 1, 1, -1] > 0.3).all(), effect
+    assert (np.quantile(posed, 0.9, axis=0) > np.quantile(genuine, 0.1, axis=0)).all()  # and every sign overlaps
+    assert (np.quantile(genuine, 0.9, axis=0) > np.quantile(posed, 0.1, axis=0)).all()
+
+
+@pytest.mark.parametrize("posed", [True, False])
+def test_a_smile_comes_and_goes(posed):
+    made = demo.smile(posed, np.random.default_rng(1))
+    start, stop, end = made.ends
+    corner = of(made, 12).mean(axis=1)
+    assert made.action_units.shape == (end, len(demo.ACTION_UNITS), 2) and made.posed == posed
+    assert 0 < start < stop < end and made.action_units.min() >= 0 and made.action_units.max() <= 1
+    assert corner[0] < 0.1 > corner[-1]
+    assert rises(corner[: start - 1]) and corner[start:stop].min() > 0.8 * corner.max()
+    again = demo.smile(posed, np.random.default_rng(1))
+    assert np.array_equal(made.action_units, again.action_units)
+
+
+def test_signals_are_the_mouth_and_the_lids():
+    made = demo.smile(False, np.random.default_rng(3))
+    signals = demo.smile_signals(made, np.random.default_rng(0))
+    assert {name: values.shape for name, values in signals.items()} == {
+        "lip": (made.ends[2], 2),
+        "eye": (made.ends[2], 2),
+    }
+    assert np.corrcoef(signals["lip"][:, 0], of(made, 12)[:, 0])[0, 1] > 0.99
+    assert np.corrcoef(signals["eye"][:, 0], of(made, 6)[:, 0])[0, 1] < -0.5  # the lids close as the cheeks rise
+
+
+def test_phase_features_by_hand():
+    # steps 0.1, 0.2, -0.1, -0.05; speeds 5, 10, -5, -2.5; their changes 0, 5, -15, 2.5
+    middle = np.array([0, 0.1, 0.3, 0.2, 0.15])
+    values = demo.phase_features(np.stack([middle + 0.01, middle - 0.01], axis=1))
+    expected = [0.08, 0.08, 0.16, 0.5, 0.5, 0.2, 0.0375, 0.15, 0.075, 0.1376893, 0.3, 0.15, 0.15, 2 / 3, 1 / 3]
+    expected += [10, 5, 7.5, 3.75, 5, 2.5, 2.5, -6.25, 1.875, 0.02]
+    assert values == pytest.approx(expected)
+    assert (demo.phase_features(np.full((3, 2), 0.4)) == 0).all()  # no movement, no feature
+    with pytest.raises(ValueError, match="at least two"):
+        demo.phase_features(np.zeros((1, 2)))
+
+
+class Loaded:
+    """A die that always shows the same: what the codes are without the luck."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def uniform(self, *bounds):
+        return self.value
+
+    def normal(self, mean, spread, n):
+        return np.full(n, mean)
+
+
+def test_facs_codes_as_a_coder_writes_them():
+    units = demo.action_unit_array({1: 0.1, 12: 1, 14: (0.9, 0.1), 20: (0, 0.3), 25: 0.5})
+    assert demo.facs_code(units, Loaded(0.9)) == "12+L14+R20+25"
+    assert demo.facs_code(units, Loaded(0.0)) == "12e+L14e+R20b+25c"
+    assert demo.facs_code(demo.action_unit_array({}), Loaded(0.9)) == ""
+
+
+def test_openface_intensities():
+    units = demo.action_unit_array({6: 0.5, 12: (1, 0.6), 24: 1})
+    measured = demo.openface_intensities(units, Loaded(0.8))  # a gain of 0.8, no noise
+    expected = dict.fromkeys(OPENFACE_AUS, 0) | {6: 0.8 * 2.5 - 0.3, 12: 0.8 * 4 - 0.3}  # AU 24 is not among them
+    assert measured == pytest.approx(list(expected.values()))
+    noisy = np.array([demo.openface_intensities(units, np.random.default_rng(k)) for k in range(200)])
+    assert noisy.min() == 0 and noisy.max() <= 5 and np.array_equal(noisy, np.round(noisy, 2))
+
+
+# ------------------------------------------------------------------------------------------------ learning
+
+GRADIENTS = cv2.HOGDescriptor((48, 48), (16, 16), (8, 8), (8, 8), 9)
+
+
+def gradients(pictures) -> np.ndarray:
+    return np.stack([GRADIENTS.compute(picture).ravel() for picture in pictures])
+
+
+def test_a_small_network_learns_the_expressions_and_not_shuffled_labels():
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    def accuracy(labels) -> float:
+        network = MLPClassifier((16,), alpha=30.0, learning_rate_init=0.003, max_iter=15, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is stopped before it has converged
+            return make_pipeline(StandardScaler(), network).fit(x, labels).score(x_test, test.emotion)
+
+    training = demo.stills(630, 1, people=range(160))
+    test = demo.stills(225, 1, people=range(160, 220))  # other people
+    x, x_test = gradients(training.pictures), gradients(test.pictures)
+    learned = accuracy(training.emotion)
+    control = accuracy(np.random.default_rng(0).permutation(training.emotion))
     # chance is 1/9, its standard deviation over 225 pictures 0.021
     assert learned > 0.45, learned
     assert control < 0.20, control
+
+
+def test_ages_are_learned_on_new_people():
+    from sklearn.linear_model import Ridge
+
+    def faces(people):
+        rng = np.random.default_rng(people.start)
+        ages = rng.uniform(1, 110, len(people))
+        pictures = [
+            cv2.cvtColor(
+                demo.draw_face({}, demo.random_identity(k, 3, age), demo.random_scene(rng), 48), cv2.COLOR_RGB2GRAY
+            )
+            for k, age in zip(people, ages, strict=True)
+        ]
+        return gradients(pictures), ages
+
+    (x, age), (x_test, age_test) = faces(range(240)), faces(range(240, 320))
+
+    def error(ages) -> float:
+        return np.abs(Ridge(2.0).fit(x, ages).predict(x_test) - age_test).mean()
+
+    constant = np.abs(np.median(age) - age_test).mean()  # about 27 years
+    assert error(age) < 0.6 * constant, (error(age), constant)
+    assert error(np.random.default_rng(0).permutation(age)) > 0.85 * constant
+
+
+def test_the_direction_of_a_sequence_is_learned_on_new_people():
+    from sklearn.linear_model import LogisticRegression
+
+    def change(people) -> np.ndarray:
+        """(n, features): apex less neutral; the sequence run backwards is its negative."""
+        plans = [demo.plan(list(demo.PROTOTYPES)[k % 4], 6, k, seed=2) for k in people]  # anger to fear
+        return gradients([p.draw(5) for p in plans]) - gradients([p.draw(0) for p in plans])
+
+    x, x_test = change(range(120)), change(range(120, 200))
+    rng = np.random.default_rng(0)
+    signs = rng.choice([-1, 1], len(x))
+
+    def forward(labels) -> float:
+        model = LogisticRegression(fit_intercept=False).fit(x * signs[:, None], labels)
+        return (model.predict(x_test) == 1).mean()
+
+    assert forward(signs) > 0.8, forward(signs)
+    assert 0.3 < forward(rng.permutation(signs)) < 0.7
+
+
+def test_posed_smiles_are_told_from_genuine_ones_but_not_always():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(1)
+    posed = np.arange(1200) % 2 == 0
+    x = np.array([smile_summary(demo.smile(bool(kind), rng)) for kind in posed])
+
+    def accuracy(labels) -> float:
+        model = make_pipeline(StandardScaler(), LogisticRegression()).fit(x[:600], labels[:600])
+        return model.score(x[600:], posed[600:])
+
+    assert 0.75 < accuracy(posed) < 0.92, accuracy(posed)  # 600 smiles: a standard deviation of 0.016
+    assert 0.35 < accuracy(rng.permutation(posed)) < 0.65

@@ -1,5 +1,6 @@
 """FER2013 and FER+ loaders: both csv headers, the folder version, the contract's rules by hand, refusals."""
 
+import os
 import warnings
 
 import numpy as np
@@ -46,6 +47,15 @@ def test_duplicates_of_test_pictures_leave_training(tmp_path):
     data = load_fer2013(write_csv(tmp_path / "a.csv"))
     assert data.training().label.tolist() == [0, 6, 1]
     assert data.in_training("PublicTest").tolist() == [True] and data.in_training("PrivateTest").tolist() == [False]
+
+
+def test_a_picture_stands_in_the_last_of_its_parts_only(tmp_path):
+    pictures = [PICTURES[i] for i in (0, 1, 1, 2, 2, 2)]
+    usages = ["Training", "Training", "PublicTest", "Training", "PublicTest", "PrivateTest"]
+    data = Fer2013(np.stack(pictures), np.zeros(6, int), np.array(usages))
+    parts = {usage: rows.tolist() for usage, rows in data.parts().items()}
+    assert parts == {"Training": [0], "PublicTest": [2], "PrivateTest": [5]}
+    assert {usage: len(rows) for usage, rows in data[:1].parts().items()} == dict.fromkeys(parts, 0) | {"Training": 1}
 
 
 VOTES = [
@@ -100,11 +110,16 @@ def test_no_votes_no_distribution(tmp_path):
         ("emotion,pixels,Usage\n0," + "0 " * 2304 + ",Test\n", "usage 'Test' is none of"),
         ("emotion,pixels,Usage\n0," + "0 " * 2303 + "256,Training\n", "not a number from 0 to 255"),
         ("emotion,pixels,Usage\n0," + "0 " * 2303 + "x,Training\n", "not a number from 0 to 255"),
+        *(
+            (f"emotion,pixels,Usage\n0,{'0 ' * 2303}{cell},Training\n", "not a number from 0 to 255")
+            for cell in ("+3", "-0", "1_0", "٣")  # numpy reads them
+        ),
         ("emotion,pixels,Usage\n0,1\n", "2 fields"),
+        ("emotion,pixels,Usage,Emotion\n", "several columns 'emotion'"),
     ],
 )
 def test_refused(tmp_path, text, message):
-    (tmp_path / "a.csv").write_text(text)
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):
         load_fer2013(tmp_path / "a.csv")
 
@@ -150,10 +165,9 @@ def test_folder_refusals(tmp_path):
         load_folder(tmp_path)
 
 
-def test_the_real_files(fer_data):
+def test_the_real_files(real_fer2013):
     """The counts that the contract names."""
-    folder = fer_data / "fer2013"
-    data = load_fer2013(folder / "fer2013.csv", folder / "fer2013new.csv")
+    data = real_fer2013
     private = data.split("PrivateTest")
     assert (len(data), len(data.training()), len(private)) == (35887, 28709 - 703, 3589)
     assert (private.ferplus_majority() >= 0).sum() == 3153
@@ -194,6 +208,12 @@ def test_files_that_excel_saved(tmp_path):
     for file in (pictures, votes):
         file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
     assert len(load_fer2013(pictures, votes)) == 6
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(InputError, match="a.csv: not a file"):
+        load_fer2013(tmp_path / "a.csv")
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path):

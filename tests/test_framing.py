@@ -10,11 +10,11 @@ from PIL import Image
 
 from fer_lib import recognize
 from fer_lib.affect import ADFES_POINTS
-from fer_lib.datasets import data_folder
+from fer_lib.datasets import data_folder, demo
 from fer_lib.datasets.ckplus import ApexFrame, load_apex_frames
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS, Faces
-from fer_lib.framing import choose_margin
+from fer_lib.framing import choose_margin, even_odd
 from fer_lib.recognize import Recognizer
 
 CODES = {1: "anger", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}  # CK+'s ReadMe
@@ -52,12 +52,16 @@ def classify(crops: np.ndarray) -> np.ndarray:
     return happy * row + (1 - happy) * np.roll(row, EMOTIONS.index("fear") - EMOTIONS.index("happy"))
 
 
+def chosen_by_parity(classify, frames, size=32, margins=(0.0, 0.5)):
+    return choose_margin(detect, classify, EMOTIONS, size, frames, even_odd(frames), margins)
+
+
 # crops of 16 and 32 px at margins 0 and 0.5: a white square of 20 px fills the first and 39 % of the second; one of
 # 12 px fills 56 % of the first and 14 % of the second; one of 40 px fills both
 def test_even_subjects_choose_and_odd_ones_report(tmp_path):
     for subject, ring in ((2, 20), (4, 20), (6, 40), (1, 20), (3, 40), (5, 40), (7, 40)):
         write_frame(tmp_path, subject, ring=ring)
-    chosen = choose_margin(detect, classify, EMOTIONS, 32, load_apex_frames(tmp_path), margins=(0.0, 0.5))
+    chosen = chosen_by_parity(classify, load_apex_frames(tmp_path))
     assert chosen["margin"] == 0.5  # of the even ones, 2 of 3 are right at 0.5 and none at 0
     assert chosen["even_accuracy"] == {"0.0": 0.0, "0.5": pytest.approx(2 / 3)}
     assert (chosen["n"], chosen["accuracy"], chosen["found"]) == (4, 0.25, 1.0)
@@ -70,7 +74,7 @@ def test_odd_subjects_have_no_say(tmp_path):
     write_frame(tmp_path, 6, ring=20)  # right at 0.5 only
     for subject in (1, 3, 5, 7, 9):
         write_frame(tmp_path, subject, ring=8)  # 75 % black at 0, 94 % at 0.5: right at 0 only
-    chosen = choose_margin(detect, classify, EMOTIONS, 32, load_apex_frames(tmp_path), margins=(0.0, 0.5))
+    chosen = chosen_by_parity(classify, load_apex_frames(tmp_path))
     assert (chosen["margin"], chosen["n"], chosen["accuracy"]) == (0.5, 5, 0.0)
 
 
@@ -80,7 +84,7 @@ def test_a_frame_without_a_face_is_wrong(tmp_path):
 
     for subject, ring in ((1, 20), (2, 20), (3, None), (4, None), (5, 20), (7, 20)):
         write_frame(tmp_path, subject, ring=ring)
-    chosen = choose_margin(detect, always_happy, EMOTIONS, 16, load_apex_frames(tmp_path), margins=(0.0,))
+    chosen = chosen_by_parity(always_happy, load_apex_frames(tmp_path), 16, (0.0,))
     assert chosen["even_accuracy"] == {"0.0": 0.5} and (chosen["n"], chosen["accuracy"]) == (4, 0.75)
     assert chosen["found"] == pytest.approx(4 / 6)
 
@@ -93,7 +97,35 @@ def test_only_the_seven_classes_of_ck_compete(tmp_path):
 
     write_frame(tmp_path, 1), write_frame(tmp_path, 2)
     frames = load_apex_frames(tmp_path)
-    assert choose_margin(detect, mostly_neutral, EMOTIONS, 16, frames, margins=(0.0,))["accuracy"] == 1.0
+    assert chosen_by_parity(mostly_neutral, frames, 16, (0.0,))["accuracy"] == 1.0
+
+
+def test_any_parts_of_separate_subjects(tmp_path):
+    """Subject 2 has three frames that are right at margin 0 only, subject 3 two that are right at 0.5 only."""
+    for name in ("001_00000011", "002_00000012", "003_00000013"):
+        write_frame(tmp_path, 2, ring=8, name=name)
+    write_frame(tmp_path, 3, ring=20), write_frame(tmp_path, 3, ring=20, name="002_00000012")
+    frames = load_apex_frames(tmp_path)
+    parts = {"choose": np.array([3, 4]), "report": np.array([0, 1, 2])}
+    chosen = choose_margin(detect, classify, EMOTIONS, 32, frames, parts, (0.0, 0.5))
+    assert (chosen["margin"], chosen["n"], chosen["accuracy"]) == (0.5, 3, 0.0)
+    with pytest.raises(InputError, match="subject 2 stands in choose and in report"):
+        choose_margin(detect, classify, EMOTIONS, 32, frames, {"choose": np.array([2, 3]), "report": np.array([0, 1])})
+    with pytest.raises(InputError, match="0 frames to choose by and 3 to report on"):
+        choose_margin(detect, classify, EMOTIONS, 32, frames, parts | {"choose": np.array([], int)})
+
+
+def test_the_interval_is_drawn_by_subject(tmp_path):
+    """Of two subjects that report, one is right in all four frames and one in none: a draw has 0, 4 or 8 of 8 right."""
+    for subject, ring in ((2, 20), (1, 20), (3, 40)):
+        for i in range(4):
+            write_frame(tmp_path, subject, ring=ring, name=f"00{i}_00000011")
+    chosen = chosen_by_parity(classify, load_apex_frames(tmp_path))
+    assert (chosen["accuracy"], chosen["interval"]) == (0.5, (0.0, 1.0))  # by frame none is right in 1 of 256 draws
+
+
+def test_no_frame_is_no_part():
+    assert even_odd([])["choose"].tolist() == even_odd([])["report"].tolist() == []
 
 
 # ------------------------------------------------------------------------------------------------ apex frames
@@ -125,15 +157,30 @@ def test_no_apex_frames(tmp_path):
 
 def test_data_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    calls = []
-    monkeypatch.setattr(
-        "fer_lib.datasets.demo.write_fer2013", lambda folder, seed, **rows: calls.append((str(folder), seed))
-    )
+    for part in ("fer2013", "ckplus"):
+
+        def write(folder, seed, part=part):
+            (folder / part).mkdir(parents=True)
+            (folder / part / f"seed{seed}").touch()
+
+        monkeypatch.setitem(demo.PARTS, part, write)
+
+    def drawn(folder):
+        return sorted(str(path.relative_to(folder)) for path in folder.rglob("seed*"))
+
     folder = data_folder("demo", seed=3)
-    assert calls == [(str(folder), 3)] and folder.parts[0] == "out"
+    assert drawn(folder) == ["fer2013/seed3"] and folder.parts[0] == "out"
+    # another notebook's parts and an older seed's files do not stay
+    assert drawn(data_folder("demo", 4, ["ckplus"])) == ["ckplus/seed4"]
+    assert drawn(data_folder("demo", 5, ("ckplus", "fer2013"))) == ["ckplus/seed5", "fer2013/seed5"]
+    with pytest.raises(InputError, match="no demo part 'faces'"):
+        data_folder("demo", 5, ["faces"])
+
+
+def test_data_folder_of_real_data(tmp_path, monkeypatch):
     assert data_folder(str(tmp_path)) == tmp_path
     monkeypatch.setenv("FER_DATA", str(tmp_path))
-    assert data_folder("FER_DATA") == tmp_path
+    assert data_folder("FER_DATA", parts=["ckplus"]) == tmp_path
     with pytest.raises(InputError, match="nowhere is no folder"):
         data_folder("nowhere")
     monkeypatch.setenv("FER_DATA", "gone")

@@ -1,6 +1,7 @@
 """Pictures as people have them: every common kind is read upright as RGB; what is no picture is refused in one line."""
 
 import os
+import zlib
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from conftest import PHOTOS
 from PIL import Image
 
 from fer_lib.errors import InputError
-from fer_lib.images import UnreadableImage, find_images, read_image, writable_suffix, write_image
+from fer_lib.images import UnreadableImage, find_images, jpeg_complaint, read_image, writable_suffix, write_image
 
 RAMP = np.tile(np.linspace(0, 255, 40).astype(np.uint8), (30, 1))  # (30, 40), dark left, bright right
 
@@ -81,6 +82,42 @@ def test_not_a_picture(tmp_path, kind):
     with pytest.raises(UnreadableImage) as error:
         read_image(path)
     assert "\n" not in str(error.value) and "a.jpg" in str(error.value)
+
+
+def test_a_png_with_a_wrong_checksum(tmp_path):
+    """Half of the picture is replaced by a valid stream of zlib that is one bit off what the checksum was made for."""
+    Image.fromarray(RAMP).save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    at = data.index(b"IDAT")
+    rows = bytearray(zlib.decompress(data[at + 4 : -16]))
+    rows[700] ^= 1
+    packed = zlib.compress(bytes(rows))
+    chunk = len(packed).to_bytes(4, "big") + b"IDAT" + packed
+    (tmp_path / "a.png").write_bytes(data[: at - 4] + chunk + data[-16:])  # with the old checksum
+    with pytest.raises(UnreadableImage, match="checksum"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_damaged_tiff_is_refused_in_silence(tmp_path, capfd):
+    Image.fromarray(RAMP).save(tmp_path / "a.tif", compression="tiff_adobe_deflate")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    start = data.index(b"\x78")  # of zlib's stream
+    data[start + 2 : start + 12] = b"\xff" * 10
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(UnreadableImage):
+        read_image(tmp_path / "a.tif")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_libjpeg_complains_where_pillow_is_silent(tmp_path, capfd):
+    """A piece is missing, so that the rest of the picture is shifted; a cut-off one is refused already."""
+    whole = PHOTOS / "grace_hopper.jpg"
+    data = whole.read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[:30_000] + data[32_000:])
+    assert read_image(tmp_path / "a.jpg").shape == read_image(whole).shape
+    assert jpeg_complaint(tmp_path / "a.jpg").startswith("Corrupt JPEG data")
+    assert jpeg_complaint(whole) == jpeg_complaint(PHOTOS / "astronaut.png") == ""
+    assert capfd.readouterr() == ("", "")
 
 
 def test_write_is_complete_or_absent(tmp_path):

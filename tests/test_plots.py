@@ -1,15 +1,24 @@
-"""Figures hold what they were given, checked on their artists rather than on pixels."""
+"""Figures hold what they were given, checked on their artists, and fit on their page, checked on a drawing."""
 
 from __future__ import annotations
+
+import io
+from itertools import combinations
 
 import matplotlib
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from fer_lib import plots  # noqa: E402
+from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS  # noqa: E402
+
+LONG = "PrivateTest, fer2013 head, two-stage training and averaged weights, three seeds (demo data)"
+TWENTY = [f"class {i}" for i in range(20)]
 
 
 @pytest.fixture(autouse=True)
@@ -18,21 +27,226 @@ def _close():
     plt.close("all")
 
 
+def texts(artists) -> list[str]:
+    return [artist.get_text() for artist in artists]
+
+
+def legend(figure) -> list[str]:
+    return texts(figure.legends[0].get_texts())
+
+
+def marked(container) -> tuple[list, list, list]:
+    """x, y and interval ends [(low, high), ..] of an errorbar; a point that is nan has no ends."""
+    points, _, (bars,) = container.lines
+    along = 0 if container.has_xerr else 1
+    return *points.get_data(), [tuple(segment[:, along]) for segment in bars.get_segments() if len(segment)]
+
+
+def test_save_is_complete_or_not_at_all_and_leaves_the_figure(tmp_path, monkeypatch):
+    figure = plots.history([{"epoch": 1, "k": 0.5}], {"k": "a curve"})
+    plots.save(figure, tmp_path / "new" / "a.png")
+    size = Image.open(tmp_path / "new" / "a.png").size
+    assert size == pytest.approx(150 * figure.get_size_inches(), abs=1) and plt.fignum_exists(figure.number)
+    before = (tmp_path / "new" / "a.png").read_bytes()
+
+    def fails(path, **_):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(figure, "savefig", fails)
+    with pytest.raises(KeyboardInterrupt):
+        plots.save(figure, tmp_path / "new" / "a.png")
+    assert [path.read_bytes() for path in (tmp_path / "new").iterdir()] == [before]
+
+
 def test_history_has_a_line_per_curve():
     epochs = [{"epoch": n, "loss": 2.0 - n, "accuracy": 0.1 * n, "seconds": 9} for n in (1, 2, 3)]
-    figure = plots.history(epochs, {"loss": "training loss", "accuracy": "accuracy"})
+    figure = plots.history(epochs, {"loss": "training loss", "accuracy": "accuracy"}, "a run")
     (axes,) = figure.axes
     assert [line.get_ydata().tolist() for line in axes.lines] == [[1, 0, -1], pytest.approx([0.1, 0.2, 0.3])]
-    assert all(line.get_xdata().tolist() == [1, 2, 3] for line in axes.lines)
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training loss", "accuracy"]
-    assert axes.get_xlabel() == "epoch" and len({line.get_marker() for line in axes.lines}) == 2
+    assert all(list(line.get_xdata()) == [1, 2, 3] for line in axes.lines)
+    assert legend(figure) == ["training loss", "accuracy"] and figure.get_suptitle() == "a run"
+    assert axes.get_xlabel() == "epoch"
+    assert len({line.get_marker() for line in axes.lines}) == len({line.get_linestyle() for line in axes.lines}) == 2
+
+
+def test_history_draws_every_curve_and_leaves_a_gap_for_none():
+    epochs = [{"epoch": 1, **{f"k{i}": i for i in range(12)}}, {"epoch": 2, **{f"k{i}": None for i in range(12)}}]
+    (axes,) = plots.history(epochs, {f"k{i}": f"curve {i}" for i in range(12)}).axes
+    assert [line.get_ydata()[0] for line in axes.lines] == list(range(12))
+    assert all(np.isnan(line.get_ydata()[1]) for line in axes.lines)
+    with pytest.raises(KeyError):
+        plots.history(epochs, {"kk": "misspelt"})
 
 
 def test_confusion_has_the_share_of_each_row_in_each_cell():
     figure = plots.confusion([[3, 1, 0], [0, 2, 0], [0, 0, 0]], ["happy", "sad", "fear"], "a model")
-    axes = figure.axes[0]
-    assert [text.get_text() for text in axes.texts] == ["75", "25", "0", "0", "100", "0", "0", "0", "0"]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["happy (4)", "sad (2)", "fear (0)"]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["happy", "sad", "fear"]
-    assert axes.get_title() == "a model" and len(figure.axes) == 2  # the second is the colour bar
-    assert not axes.images  # cells are a mesh, no picture
+    (axes,) = figure.axes
+    assert texts(axes.texts) == ["75", "25", "0", "0", "100", "0", "no rows"]
+    assert axes.texts[-1].get_position() == (1.5, 2.5)  # the third row's middle
+    assert [text.get_color() for text in axes.texts[:3]] == ["white", "black", "black"]
+    assert texts(axes.get_yticklabels()) == ["happy (4)", "sad (2)", "fear (0)"]
+    assert texts(axes.get_xticklabels()) == ["happy", "sad", "fear"]
+    assert figure.get_suptitle() == "a model" and not axes.images  # cells are a mesh, no picture
+
+
+def test_reliability_has_accuracy_over_confidence_and_the_rows_of_each_bin():
+    truth = [0, 0, 0, 0]
+    sure = [[0.6, 0.4], [0.4, 0.6], [0.9, 0.1], [0.9, 0.1]]
+    flat = [[0.5, 0.5]] * 4  # (0.25, 0.5], all right
+    figure = plots.reliability(truth, {"sure": sure, "flat": flat}, "a model", bins=4)
+    axes, below = figure.axes
+    x, y, ends = marked(axes.containers[0])
+    nan = float("nan")
+    assert x == pytest.approx([nan, nan, 0.6, 0.9], nan_ok=True) and y == pytest.approx([nan, nan, 0.5, 1], nan_ok=True)
+    # Wilson with z = 1.96: 1 of 2 is 0.5 -+ 0.4055; 2 of 2 begins at 2 / (2 + z^2)
+    assert ends[0] == pytest.approx((0.0945, 0.9055), abs=1e-4) and ends[1] == pytest.approx((0.3424, 1), abs=1e-4)
+    assert [[bar.get_height() for bar in bars] for bars in below.containers] == [[0, 0, 2, 2], [0, 4, 0, 0]]
+    for bars in below.containers:  # each inside its bin
+        assert all(i / 4 <= bar.get_x() < bar.get_x() + bar.get_width() <= (i + 1) / 4 for i, bar in enumerate(bars))
+    assert below.containers[0][2].get_x() + below.containers[0][2].get_width() <= below.containers[1][2].get_x() + 1e-9
+    assert legend(figure) == ["confidence = accuracy", "sure: ECE 0.100", "flat: ECE 0.500"]
+    assert axes.containers[0].lines[0].get_marker() != axes.containers[1].lines[0].get_marker()
+    assert below.containers[0][0].get_hatch() != below.containers[1][0].get_hatch()
+
+
+def test_recall_has_the_share_its_interval_and_the_rows():
+    first, second = [[3, 1, 0], [0, 0, 0], [1, 0, 0]], [[4, 0, 0], [0, 0, 0], [0, 0, 1]]
+    figure = plots.recall({"first": first, "second": second}, ["happy", "sad", "fear"], "two models")
+    (axes,) = figure.axes
+    (x, y, ends), (x2, y2, _) = map(marked, axes.containers)
+    assert x == pytest.approx([75, np.nan, 0], nan_ok=True) and x2 == pytest.approx([100, np.nan, 100], nan_ok=True)
+    assert y == pytest.approx([-0.2, 0.8, 1.8]) and y2 == pytest.approx([0.2, 1.2, 2.2])
+    # Wilson by hand: (0.75 + z^2 / 8 -+ z sqrt(0.1875 / 4 + z^2 / 64)) / (1 + z^2 / 4); 0 of 1 ends at z^2 / (1 + z^2)
+    assert ends[0] == pytest.approx((30.06, 95.44), abs=0.01) and ends[1] == pytest.approx((0, 79.35), abs=0.01)
+    assert texts(axes.get_yticklabels()) == ["happy (4)", "sad (0)", "fear (1)"]
+    assert [(text.get_text(), text.get_position()[1]) for text in axes.texts] == [("no rows", 1)]
+    assert axes.yaxis_inverted() and legend(figure) == ["first", "second"]
+    assert axes.containers[0].lines[0].get_marker() != axes.containers[1].lines[0].get_marker()
+
+
+def test_recall_shows_the_fewest_and_the_most_rows_when_models_differ():
+    (axes,) = plots.recall({"a": [[1, 0], [0, 2]], "b": [[1, 0], [0, 0]]}, ["happy", "sad"]).axes
+    assert texts(axes.get_yticklabels()) == ["happy (1)", "sad (0-2)"] and not axes.texts
+
+
+def test_class_counts_has_a_bar_and_a_number_for_each_class_and_part():
+    counts = {"Training": np.array([7215, 0]), "PublicTest": [895, 5]}
+    figure = plots.class_counts(counts, ["happy", "disgust"], "FER2013")
+    (axes,) = figure.axes
+    assert [[bar.get_width() for bar in bars] for bars in axes.containers] == [[7215, 0], [895, 5]]
+    middles = [[bar.get_y() + bar.get_height() / 2 for bar in bars] for bars in axes.containers]
+    assert middles == [pytest.approx([-0.2, 0.8]), pytest.approx([0.2, 1.2])]
+    assert texts(axes.texts) == ["7,215", "0", "895", "5"] and legend(figure) == ["Training", "PublicTest"]
+    assert texts(axes.get_yticklabels()) == ["happy", "disgust"] and axes.yaxis_inverted()
+    assert axes.containers[0][0].get_hatch() != axes.containers[1][0].get_hatch()
+    figure.canvas.draw()
+    assert all(text.get_window_extent().x1 < axes.bbox.x1 for text in axes.texts)  # none crosses the frame
+
+
+def test_valence_arousal_has_the_class_points_and_the_predictions():
+    figure = plots.valence_arousal({"happy": [[0.5, 0.25], [1, -1]], "sad": np.zeros((0, 2))}, "a model")
+    (axes,) = figure.axes
+    assert [scatter.get_offsets().tolist() for scatter in axes.collections] == [[[0.5, 0.25], [1, -1]], []]
+    assert legend(figure) == ["happy (2)", "sad (0)"]
+    points = dict(zip(EMOTIONS, axes.lines[-1].get_xydata(), strict=True))
+    assert points["happy"] == pytest.approx([1.88 / 3, 1.27 / 3]) and points["uncertain"] == pytest.approx([0, 0])
+    names = {text.get_text(): text.xy for text in axes.texts}
+    assert set(names) == {*EMOTIONS[:5], "neutral, uncertain", "sad", "surprise"}
+    assert all(names[name] == pytest.approx(points[name]) for name in set(names) & set(EMOTIONS))
+    across, up = axes.lines[:2]  # the axes through zero
+    assert set(across.get_ydata()) == set(up.get_xdata()) == {0}
+    for wrong in ([[5.88, 5.27]], [[0.0, float("nan")]]):
+        with pytest.raises(ValueError, match="from_seven"):
+            plots.valence_arousal({"1-7": wrong})
+
+
+def test_valence_arousal_counts_points_as_density():
+    figure = plots.valence_arousal({"a": [[0.5, 0.5]] * 3, "b": [[0.5, 0.5], [-0.7, 0.1]]}, density=True)
+    axes, bar = figure.axes
+    assert sorted(axes.collections[0].get_array().tolist()) == [1, 4] and bar.get_xlabel() == "rows"
+    assert len(plots.valence_arousal({"a": []}, density=True).axes) == 1
+
+
+@pytest.mark.parametrize("points", [{}, {name: [[0.1, 0.1]] for name in EMOTIONS}])
+def test_class_names_cover_neither_each_other_nor_another_point(points):
+    figure = plots.valence_arousal(points)
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    boxes = {text.get_text(): text.get_tightbbox() for text in axes.texts}
+    assert not [pair for pair in combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])]
+    pixels = axes.transData.transform(axes.lines[-1].get_xydata())
+    assert not [name for name, box in boxes.items() for point in pixels if box.contains(*point)]
+
+
+def test_gallery_tells_right_from_wrong_without_colour():
+    grey, colour = np.full((4, 4), 90, np.uint8), np.zeros((6, 3, 3), np.uint8)
+    figure = plots.gallery([grey, colour], [0, 0], [[0.9, 0.1], [0.25, 0.75]], ["happy", "sad"], "demo", columns=3)
+    right, wrong, empty = figure.axes
+    assert (right.get_xlabel(), wrong.get_xlabel()) == ("✓ happy 90%", "✗ sad 75%\ntrue: happy")
+    assert [axes.spines["top"].get_linestyle() for axes in (right, wrong)] == ["solid", (0, (2, 1))]
+    assert [axes.images[0].get_array().shape for axes in (right, wrong)] == [(4, 4), (6, 3, 3)]
+    assert right.images[0].get_clim() == (0, 255)  # greys are the picture's own, not stretched
+    assert right.axison and not empty.axison and not empty.images
+
+
+def test_gallery_without_labels_judges_nothing(photo):
+    (axes,) = plots.gallery([photo], None, [[0.2, 0.8]], ["happy", "sad"], columns=1).axes
+    assert axes.get_xlabel() == "sad 80%" and axes.images[0].get_array().shape == photo.shape
+    with pytest.raises(ValueError, match="shorter|longer"):
+        plots.gallery([photo], [0, 1], [[0.2, 0.8]], ["happy", "sad"])
+
+
+def probability(n: int, classes: int) -> np.ndarray:
+    return np.random.default_rng(0).dirichlet(np.ones(classes), n)
+
+
+MANY = np.arange(400).reshape(20, 20)
+PICTURES = np.random.default_rng(0).integers(0, 256, (7, 8, 8), np.uint8)
+EPOCHS = [{"epoch": i, **{f"k{j}": i * j for j in range(7)}} for i in range(60)]
+CASES = {
+    "history": lambda: plots.history(EPOCHS, {f"k{j}": f"curve number {j}" for j in range(7)}, LONG),
+    "history of one epoch": lambda: plots.history(EPOCHS[:1], {"k1": LONG}),
+    "history of nothing": lambda: plots.history([], {"loss": "loss"}, "none"),
+    "confusion of twenty": lambda: plots.confusion(MANY, TWENTY, LONG),
+    "confusion of nine": lambda: plots.confusion(MANY[:9, :9] * 100, EMOTIONS, LONG),
+    "confusion of one": lambda: plots.confusion([[3]], ["happy"], LONG),
+    "confusion of nothing": lambda: plots.confusion(np.zeros((7, 7), int), FER2013_EMOTIONS),
+    "reliability": lambda: plots.reliability([0] * 99, {"a": probability(99, 7), LONG: probability(99, 7)}, LONG),
+    "reliability of one class": lambda: plots.reliability([0], {"a": [[1.0]]}),
+    "reliability of nothing": lambda: plots.reliability([], {"a": np.zeros((0, 7))}, "none"),
+    "recall of twenty": lambda: plots.recall({f"model {i}": MANY + i for i in range(5)}, TWENTY, LONG),
+    "recall of one": lambda: plots.recall({"a": [[1]]}, ["happy"], LONG),
+    "recall of nothing": lambda: plots.recall({"a": np.zeros((7, 7), int)}, FER2013_EMOTIONS, "none"),
+    "counts of twenty": lambda: plots.class_counts({"a": MANY[0] * 9999, LONG: MANY[1]}, TWENTY, LONG),
+    "counts of zeros": lambda: plots.class_counts({"a": np.zeros(7, int)}, FER2013_EMOTIONS, "none"),
+    "counts of nothing": lambda: plots.class_counts({}, [], "none"),
+    "plane": lambda: plots.valence_arousal({name: [[0, 0]] for name in EMOTIONS}, LONG),
+    "plane with density": lambda: plots.valence_arousal({"a": [[0, 0]] * 5}, LONG, density=True),
+    "gallery": lambda: plots.gallery(PICTURES, [8] * 7, probability(7, 9), EMOTIONS, LONG),
+    "gallery of nothing": lambda: plots.gallery([], [], np.zeros((0, 9)), EMOTIONS, "none"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_figures_fit_on_their_page(case):
+    figure = CASES[case]()
+    file = io.BytesIO()
+    figure.savefig(file, dpi=150)
+    file.seek(0)
+    image = plt.imread(file)
+    width, height = figure.get_size_inches()
+    assert image.shape[:2] == pytest.approx((height * 150, width * 150), abs=1)
+    assert (image[..., :3].min(axis=2) < 0.9).sum() > 500  # more than a few dots: the smallest case has 900
+    page = figure.get_tightbbox()  # inches
+    assert page.x0 >= 0 and page.y0 >= 0 and page.x1 <= width and page.y1 <= height
+    blocks = [axes.get_tightbbox() for axes in figure.axes if axes.axison] + [
+        artist.get_window_extent() for artist in (*figure.legends, *figure.texts)
+    ]
+    assert not [pair for pair in combinations(blocks, 2) if pair[0].overlaps(pair[1])]
+
+
+def test_figures_say_where_there_are_no_rows():
+    for case in ("history", "confusion", "reliability", "recall", "gallery"):
+        figure = CASES[f"{case} of nothing"]()
+        assert "no rows" in [text for axes in figure.axes for text in texts(axes.texts)], case

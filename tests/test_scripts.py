@@ -326,6 +326,15 @@ def test_bad_pictures(capsys, tmp_path):
     assert "no pictures" in refused(capsys, "photo", tmp_path / "folder", "--out", tmp_path / "out")
 
 
+def test_a_damaged_jpeg_is_labelled_with_a_note(capsys, tmp_path):
+    """A piece is missing in the middle: what is left can be looked at, but not without a word."""
+    data = HOPPER.read_bytes()
+    (tmp_path / "a.jpg").write_bytes(data[:50_000] + data[52_000:])
+    code, out, error = run(capsys, "photo", tmp_path / "a.jpg", "--out", tmp_path / "out")
+    assert code == 0 and "a.jpg: face 1" in out and (tmp_path / "out" / "a_fer.jpg").exists()
+    assert error.count("\n") == 1 and "a.jpg: may be damaged (Corrupt JPEG data" in error
+
+
 def test_bad_picture_as_a_process():
     assert "no such file" in one_line_error(run_script("foto_fer.py", "none.jpg"))
 

@@ -83,10 +83,10 @@ def batches():
 
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path):
     whole = network()
-    history = fit(whole, batches(), 3, tmp_path / "whole", scored([0.1, 0.2, 0.3]), {}, verbose=0)
-    fit(network(), batches(), 2, tmp_path / "parts", scored([0.1, 0.2]), {}, verbose=0)
+    history = fit(whole, batches(), 3, tmp_path / "whole", scored([0.1, 0.2, 0.3]), {})
+    fit(network(), batches(), 2, tmp_path / "parts", scored([0.1, 0.2]), {})
     resumed = network()
-    again = fit(resumed, batches(), 3, tmp_path / "parts", scored([0.3]), {}, verbose=0)
+    again = fit(resumed, batches(), 3, tmp_path / "parts", scored([0.3]), {})
     assert [row["score"] for row in again] == [row["score"] for row in history] == [0.1, 0.2, 0.3]
     for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)  # threads may add in another order
@@ -95,21 +95,21 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path):
 def test_the_best_epoch_is_kept(tmp_path):
     """Epoch 1 scores best; the weights after epoch 3 must not be what is left."""
     after_one, after_three = network(), network()
-    fit(after_one, batches(), 1, tmp_path / "one", scored([0.9]), {}, verbose=0)
-    fit(after_three, batches(), 3, tmp_path / "three", scored([0.9, 0.5, 0.6]), {}, verbose=0)
+    fit(after_one, batches(), 1, tmp_path / "one", scored([0.9]), {})
+    fit(after_three, batches(), 3, tmp_path / "three", scored([0.9, 0.5, 0.6]), {})
     for a, b in zip(after_one.get_weights(), after_three.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
 def test_a_finished_run_is_not_repeated(tmp_path):
-    fit(network(), batches(), 1, tmp_path, scored([0.9]), {}, verbose=0)
-    assert len(fit(network(), batches(), 1, tmp_path, scored([]), {}, verbose=0)) == 1
+    fit(network(), batches(), 1, tmp_path, scored([0.9]), {})
+    assert len(fit(network(), batches(), 1, tmp_path, scored([]), {})) == 1
 
 
 def test_another_runs_folder_is_refused(tmp_path):
-    fit(network(), batches(), 1, tmp_path, scored([0.9]), {"rate": 0.1}, verbose=0)
+    fit(network(), batches(), 1, tmp_path, scored([0.9]), {"rate": 0.1})
     with pytest.raises(InputError, match="other settings"):
-        fit(network(), batches(), 1, tmp_path, scored([]), {"rate": 0.2}, verbose=0)
+        fit(network(), batches(), 1, tmp_path, scored([]), {"rate": 0.2})
 
 
 def test_facenet_shape():

@@ -299,6 +299,31 @@ def test_corrupt_packet_in_the_middle_is_skipped_and_counted(tmp_path):
     assert times == [n for n in range(40) if n != 20]
 
 
+def test_frame_that_ffmpeg_mends_is_kept_and_counted(tmp_path):
+    """Bits inside one picture of many: H.264 shows it with blocks of the picture before."""
+    source = make_video(tmp_path / "scratched.mp4", options={"g": "1"}, noise=True)
+    with av.open(str(source)) as container:
+        position, size = [(p.pos, p.size) for p in container.demux(video=0) if p.size][20]
+    content = bytearray(source.read_bytes())
+    content[position + size // 2 : position + size // 2 + 20] = bytes([0xFF]) * 20
+    source.write_bytes(content)
+    summary = annotate_video(source, one_face, tmp_path / "o.mp4", progress=False)
+    assert (summary.frames, summary.skipped, summary.damaged) == (40, 0, 1)
+
+
+def test_frames_before_the_first_key_frame_are_counted(tmp_path):
+    """FFmpeg drops them in silence."""
+    whole = make_video(tmp_path / "whole.mp4", options={"g": "20", "bf": "0", "sc_threshold": "0"})
+    source = tmp_path / "late.ts"
+    with av.open(str(source), "w") as output, av.open(str(whole)) as container:
+        track = output.add_stream_from_template(container.streams.video[0])
+        for packet in [p for p in container.demux(video=0) if p.size][5:]:
+            packet.stream = track
+            output.mux(packet)
+    summary = annotate_video(source, no_face, tmp_path / "o.mp4", progress=False)
+    assert (summary.frames, summary.skipped) == (20, 15)
+
+
 def _cut(path: Path, share: float) -> Path:
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     return path

@@ -104,6 +104,9 @@ def test_damaged_weights(model, kind, damage, message):
         lambda card: use_labels(card, [*EMOTIONS[:8], "bored"]),
         lambda card: use_labels(card, []),
         lambda card: use_labels(card, [*EMOTIONS[:8], 3]),
+        lambda card: use_labels(card, [EMOTIONS[1], EMOTIONS[0], *EMOTIONS[2:]]),
+        lambda card: card["heads"].update(fer2013=list(FER2013_EMOTIONS[::-1])),
+        lambda card: card["heads"].update(fer2013=sorted(FER2013_EMOTIONS)),  # the other order of the contract
         lambda card: card["crop_margin"].update(haar="0.1"),
         lambda card: card["crop_margin"].update(haar=float("nan")),
         lambda card: card["crop_margin"].update(haar=True),
@@ -138,10 +141,17 @@ def test_damaged_card(model, change):
     assert "\n" not in str(error.value)
 
 
-def test_card_that_is_no_json(model):
-    (model / "card.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[" * 100_000])
+def test_card_that_is_no_json(model, text):
+    (model / "card.json").write_text(text)
     with pytest.raises(InputError, match="damaged"):
         load_card(str(model))
+
+
+@pytest.mark.parametrize("labels", [FER2013_EMOTIONS, EMOTIONS[:8], sorted(FER2013_EMOTIONS)])
+def test_a_model_with_fewer_emotions(model, labels):
+    change_card(model, lambda card: card.update(labels=list(labels), heads={"emotion": list(labels)}))
+    assert load_card(str(model)).labels == tuple(labels)
 
 
 def test_a_file_the_card_does_not_know(model):

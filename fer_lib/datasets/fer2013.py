@@ -21,6 +21,7 @@ from fer_lib.detect import resize
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 from fer_lib.images import read_image
+from fer_lib.splits import check_no_leak
 
 USAGES = ("Training", "PublicTest", "PrivateTest")
 SIDE = 48
@@ -66,11 +67,18 @@ class Fer2013:
             raise InputError(f"the data has no {usage} rows")
         return self[rows]
 
+    def parts(self) -> dict[str, np.ndarray]:
+        """{usage: (n,) int rows} of the three usages, without rows whose picture stands verbatim in a later one."""
+        hashes, parts = self.picture_hashes, {}
+        for i, usage in enumerate(USAGES):
+            later = hashes[np.isin(self.usage, USAGES[i + 1 :])]
+            parts[usage] = np.flatnonzero((self.usage == usage) & ~np.isin(hashes, later))
+        check_no_leak(parts, picture=hashes)
+        return parts
+
     def training(self) -> Fer2013:
         """Training rows whose picture stands verbatim in neither PublicTest nor PrivateTest."""
-        test_pictures = set(self.picture_hashes[self.usage != "Training"])
-        keep = (self.usage == "Training") & np.array([h not in test_pictures for h in self.picture_hashes])
-        return self[keep]
+        return self[self.parts()["Training"]]
 
     def in_training(self, usage: str) -> np.ndarray:
         """(n,) bool over the rows of `usage`: the picture stands verbatim in Training."""
@@ -122,13 +130,17 @@ class Fer2013:
 
 
 def _column(header: list[str], name: str, path: Path) -> int:
-    if name.lower() not in header:
-        raise InputError(f"{path} has no column {name!r}; its columns are {', '.join(header)}")
+    count = header.count(name.lower())
+    if count != 1:
+        many = "several columns" if count else "no column"
+        raise InputError(f"{path} has {many} {name!r}; its columns are {', '.join(header)}")
     return header.index(name.lower())
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """(line number, cells) of a csv: first the header, in lower case, then rows that are all as long as it."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # opening a pipe would wait for its writer
+        raise InputError(f"{path}: not a file; give a csv file")
     csv.field_size_limit(1 << 24)
     with open(path, newline="", encoding="utf-8-sig") as file:  # Excel begins its files with a byte order mark
         reader = csv.reader(file)
@@ -163,7 +175,9 @@ def load_fer2013(path, ferplus=None) -> Fer2013:
         if len(values) != SIDE * SIDE:
             raise InputError(f"{path} line {number}: {len(values)} pixels, not {SIDE * SIDE}")
         try:
-            picture = np.array(values, dtype=np.uint8)  # text above 255 or below 0 raises
+            if not (row[pixels].isascii() and row[pixels].replace(" ", "").isdigit()):
+                raise ValueError  # numpy would also read +3, 1_0 and the digits of other scripts
+            picture = np.array(values, dtype=np.uint8)  # text above 255 raises
         except (ValueError, OverflowError):  # numpy's own words are less clear
             raise InputError(f"{path} line {number}: a pixel is not a number from 0 to 255") from None
         labels.append(int(row[emotion]))

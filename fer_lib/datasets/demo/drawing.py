@@ -1,10 +1,4 @@
-"""Demo data made by code from nothing: drawn faces driven by FACS action units, seeded, with no outside picture in it.
-
-    stills(n, seed)            labelled pictures with graded votes, by identity
-    write_fer2013(folder, ..)  the same in the files that fer_lib.datasets.fer2013 reads
-    draw_face(..)              one face: action units, an identity and a scene in, a picture out
-
-What is learned from these drawings says nothing about real faces: write "demo" beside every figure made from them.
+"""A face drawn from action units, a person and a scene.
 
 A face lives in its own coordinates: x to the right of the picture, y down, the eyes near y = -0.1, the chin near
 y = 1, the cheekbones near x = +-0.74. Features are polygons on a curved front that is turned by the head's pose, so
@@ -14,62 +8,17 @@ drawing after the descriptions in the FACS manual, somewhat stronger than in lif
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from fer_lib.datasets.fer2013 import FERPLUS_COLUMNS, SIDE, USAGES, VOTE_NAMES
-from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
-
 # FACS numbers (Ekman, Friesen & Hager 2002); the rows of every action unit array here
 ACTION_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 16, 17, 20, 23, 24, 25, 26, 27, 45)
-RATERS = 10  # FER+ asked ten people (Barsoum et al. 2016)
 HAIR_STYLES = ("bald", "short", "parted", "fringe", "long")
-
-# Action units of each emotion at full intensity, every entry one published form of it: the prototypes and major
-# variants of the FACS Investigator's Guide (Ekman & Friesen 1978; Ekman, Friesen & Hager 2002) and the EMFACS
-# combinations (Friesen & Ekman 1983). Contempt is one-sided (Ekman & Friesen 1986), here on the person's left;
-# stills() mirrors half of them. A pair is (left, right); the numbers below 1 are ours, to vary the drawings.
-PROTOTYPES = {
-    "anger": (
-        {4: 1, 5: 0.7, 7: 1, 23: 1},
-        {4: 1, 5: 0.7, 7: 1, 17: 0.7, 24: 1},
-        {4: 1, 5: 0.8, 7: 0.8, 10: 0.6, 23: 0.7, 25: 1, 26: 0.4},
-    ),
-    "contempt": ({12: (0.8, 0), 14: (1, 0)}, {14: (1, 0.1), 12: (0.6, 0)}),
-    "disgust": (
-        {9: 1, 15: 0.6, 16: 0.7},
-        {9: 1, 10: 0.8, 16: 0.8, 25: 0.8},
-        {9: 1, 17: 0.9},
-        {9: 0.5, 10: 1, 15: 0.5, 17: 0.6},
-    ),
-    "fear": (
-        {1: 1, 2: 0.7, 4: 0.8, 5: 1, 7: 0.3, 20: 1, 25: 0.9},
-        {1: 1, 2: 0.6, 4: 0.8, 5: 1, 7: 0.3, 20: 1, 26: 0.7},
-        {1: 1, 2: 0.7, 4: 0.7, 5: 1, 20: 0.9, 25: 0.5},
-    ),
-    "happy": ({6: 0.8, 12: 0.9}, {6: 0.9, 12: 1, 25: 0.8}, {6: 1, 7: 0.3, 12: 1, 25: 0.8, 26: 0.5}),
-    "neutral": ({},),
-    "sad": ({1: 1, 4: 0.7, 15: 1}, {1: 1, 4: 0.7, 15: 1, 17: 0.8}, {1: 0.9, 4: 0.5, 7: 0.4, 15: 0.9, 17: 0.4}),
-    "surprise": ({1: 1, 2: 1, 5: 0.8, 26: 1}, {1: 1, 2: 1, 5: 0.9, 27: 1}, {1: 0.9, 2: 1, 5: 0.7, 25: 0.8, 26: 0.7}),
-}
-# With whom an emotion is confused when it is not seen, as people do it (Ekman & Friesen 1971, Barsoum et al. 2016)
-CONFUSIONS = {
-    "anger": ("disgust", "sad", "contempt"),
-    "contempt": ("happy", "happy", "neutral", "disgust"),
-    "disgust": ("anger", "anger", "sad", "contempt"),
-    "fear": ("surprise", "surprise", "sad"),
-    "happy": ("surprise", "contempt"),
-    "neutral": ("sad", "happy", "anger"),
-    "sad": ("fear", "anger", "disgust"),
-    "surprise": ("fear", "happy"),
-}
 
 
 @dataclass(frozen=True)
@@ -93,7 +42,11 @@ class Identity:
     mouth_height: float = 0.0  # face units, positive is lower
     lip_fullness: float = 1.0
     wrinkles: float = 0.0  # 0-1, lines that stay without any action unit
+    age: float = 30.0  # years; a note, what it does to the drawing is in the other fields
+    cheeks: float = 0.0  # 0-1, a child's round ones
+    sag: float = 0.0  # 0-1, lids, pouches and jaw that hang
     beard: float = 0.0  # 0-1, 0 is shaven
+    hair_thinness: float = 0.0  # 0-1, the skin shows through and the hairline is high
     hair_style: str = "short"  # one of HAIR_STYLES
     skin: tuple[float, float, float] = (222, 180, 150)  # RGB, as are all colours here
     hair: tuple[float, float, float] = (70, 48, 36)  # and brows
@@ -121,22 +74,6 @@ class Scene:
 
 
 AVERAGE, FRONTAL = Identity(), Scene()
-
-
-@dataclass(frozen=True, eq=False)
-class Stills:
-    """N labelled drawings; row i of every array is one picture."""
-
-    pictures: np.ndarray  # (N, size, size) uint8 grey or (N, size, size, 3) uint8 RGB
-    emotion: np.ndarray  # (N,) int64, what was drawn, index into EMOTIONS
-    intensity: np.ndarray  # (N,) float32, 0-1, of what was drawn; 0 for neutral
-    votes: np.ndarray  # (N, 10) int64, rows sum to RATERS, columns VOTE_NAMES
-    label: np.ndarray  # (N,) int64, index into FER2013_EMOTIONS, one rater's opinion
-    identity: np.ndarray  # (N,) int64, equal numbers of one seed are one person
-    action_units: np.ndarray  # (N, len(ACTION_UNITS), 2) float32, 0-1, (left, right) of the person
-
-    def __len__(self) -> int:
-        return len(self.emotion)
 
 
 def action_unit_array(action_units) -> np.ndarray:
@@ -221,7 +158,7 @@ def _between(x: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
     return np.stack([np.concatenate([x, x[::-1]]), np.concatenate([upper, lower[::-1]])], axis=1)
 
 
-def _mix(first, second, share: float) -> tuple[float, ...]:
+def mix(first, second, share: float) -> tuple[float, ...]:
     """Colour between two, share 0 is the first."""
     return tuple(a + (b - a) * share for a, b in zip(first, second, strict=True))
 
@@ -252,6 +189,7 @@ def _outline(identity: Identity, drop: float) -> np.ndarray:
     half = _OUTLINE.copy()
     half[:, 0] *= identity.face_width
     half[5:9, 0] *= identity.jaw_width
+    half[5:8, 0] += np.array([0.03, 0.055, 0.035]) * identity.cheeks + np.array([0, 0.015, 0.03]) * identity.sag
     half[:4, 1] *= identity.forehead_height
     half[6:, 1] = 0.5 + (half[6:, 1] - 0.5) * identity.chin_length
     half[:, 1] += drop * _DROP
@@ -261,31 +199,43 @@ def _outline(identity: Identity, drop: float) -> np.ndarray:
 
 def _head(identity: Identity, au: dict[int, float], outline: np.ndarray) -> list[_Mark]:
     """Hair behind, neck, ears, face, and the shading that needs no action unit."""
-    skin, hair, width = identity.skin, identity.hair, identity.face_width
-    shadow = _mix(skin, (40, 20, 20), 0.35)
+    skin, hair, width = identity.skin, _hair_colour(identity), identity.face_width
+    shadow = mix(skin, (40, 20, 20), 0.35)
     marks = []
     if identity.hair_style == "long":
         back = [(-0.7, -0.9), (0, -1.22), (0.7, -0.9), (0.93, -0.2), (0.9, 0.6), (1.0, 1.3), (-1.0, 1.3), (-0.9, 0.6)]
         back.append((-0.93, -0.2))
-        marks.append(
-            _Mark(BASE, _spline(9, True) @ (np.array(back) * (width, 1)), _mix(hair, (0, 0, 0), 0.25), 0, -0.4)
-        )
-    elif identity.hair_style != "bald":
+        marks.append(_Mark(BASE, _spline(9, True) @ (np.array(back) * (width, 1)), mix(hair, (0, 0, 0), 0.25), 0, -0.4))
+    elif identity.hair_style != "bald" and identity.hair_thinness < 0.8:
         back = [(-0.78, -0.15), (-0.8, -0.6), (-0.58, -1.05), (0, -1.24), (0.58, -1.05), (0.8, -0.6), (0.78, -0.15)]
-        marks.append(_Mark(BASE, _curve(np.array(back) * (width, 1)), hair, 0, -0.2))
-    neck = np.array([(-0.4, 0.5), (0.4, 0.5), (0.43, 1.1), (0.62, 1.6), (-0.62, 1.6), (-0.43, 1.1)])
+        back = np.array(back) * (width, np.clip(identity.forehead_height, 1, 1.1))
+        marks.append(_Mark(BASE, _curve(back), hair, 0, -0.2))
+    shirt = np.array([(-0.5, 1.42), (0, 1.6), (0.5, 1.42), (1.2, 1.66), (1.5, 2.6), (-1.5, 2.6), (-1.2, 1.66)])
+    marks.append(_Mark(BASE, shirt, (96, 104, 116), 0, -0.35))  # seen where the face is small in its picture
+    neck = np.array([(-0.4, 0.5), (0.4, 0.5), (0.43, 1.1), (0.62, 1.5), (0, 1.68), (-0.62, 1.5), (-0.43, 1.1)])
     marks.append(_Mark(BASE, neck * (width * identity.jaw_width, 1), shadow, 0, -0.35))
     for side in (-1, 1):
-        ear = _blob(side * 0.76 * width, 0.06, 0.09, 0.2)
-        marks += [_Mark(BASE, ear, _mix(skin, shadow, 0.35), 0, -0.15)]
-        marks += [_Mark(FINE, _blob(side * 0.775 * width, 0.06, 0.045, 0.12), -0.25, 0, -0.15)]
+        ear_y = 0.06 + 0.7 * max(identity.eye_height, 0)
+        ear = _blob(side * 0.76 * width, ear_y, 0.09, 0.2)
+        marks += [_Mark(BASE, ear, mix(skin, shadow, 0.35), 0, -0.15)]
+        marks += [_Mark(FINE, _blob(side * 0.775 * width, ear_y, 0.045, 0.12), -0.25, 0, -0.15)]
     marks.append(_Mark(BASE, outline, skin))
     # cheeks and jaw turn away from the light; the forehead, the cheekbones and the chin catch it
     marks.append(_Mark(WIDE, outline, -0.12, 0.16))
     marks.append(_Mark(WIDE, _blob(0, -0.62, 0.3, 0.12), 0.1))
     drop = _jaw_drop(au)
-    marks.append(_Mark(WIDE, _blob(0, 0.87 + drop, 0.13, 0.07), 0.1))
-    marks.append(_Mark(WIDE, _blob(0, 0.73 + drop * 0.9, 0.15, 0.035), -0.16 - 0.12 * au[17]))
+    chin = _chin(identity, drop)
+    marks.append(_Mark(WIDE, _blob(0, chin, 0.13, 0.07), 0.1))
+    marks.append(_Mark(WIDE, _blob(0, chin - 0.14 - 0.1 * drop, 0.15, 0.035), -0.16 - 0.12 * au[17]))
+    for side in (-1, 1):
+        if identity.cheeks:
+            cheek = _blob(side * 0.43 * width, 0.36, 0.2, 0.17)
+            marks.append(_Mark(BASE, cheek, mix(skin, (226, 104, 96), 0.1 * identity.cheeks)))
+            marks.append(_Mark(WIDE, cheek, 0.16 * identity.cheeks))
+        if identity.sag:  # the jowls, and the line from the corner of the mouth that sets them off
+            marks.append(_Mark(WIDE, _blob(side * 0.36 * width, 0.78 + drop / 2, 0.1, 0.09), 0.12 * identity.sag))
+            marks.append(_Mark(WIDE, _blob(side * 0.24, 0.84 + drop, 0.05, 0.09), -0.22 * identity.sag))
+            marks.append(_Mark(WIDE, _blob(side * 0.5 * width, 0.3, 0.07, 0.2), -0.16 * identity.sag))
     if identity.beard:
         jaw = outline[outline[:, 1] > 0.12]
         jaw = jaw[
@@ -295,14 +245,24 @@ def _head(identity: Identity, au: dict[int, float], outline: np.ndarray) -> list
         top = _curve(np.concatenate([top, top[-2::-1] * (-1, 1)]) * (width, 1))
         for step in range(4):  # four growing layers, for an edge that fades
             rim = np.concatenate([jaw, top + (0, 0.022 * (step - 1))])
-            marks.append(_Mark(BASE, rim, _mix(skin, hair, 0.8 * identity.beard * (step + 1) / 4)))
+            marks.append(_Mark(BASE, rim, mix(skin, hair, 0.8 * identity.beard * (step + 1) / 4)))
     return marks
+
+
+def _hair_colour(identity: Identity) -> tuple[float, ...]:
+    """The skin shows through thin hair."""
+    return mix(identity.hair, identity.skin, 0.45 * identity.hair_thinness)
+
+
+def _chin(identity: Identity, drop: float) -> float:
+    """Height of the boss of the chin."""
+    return 0.5 + 0.37 * identity.chin_length + drop
 
 
 def _hair(identity: Identity) -> list[_Mark]:
     """Hair that falls over the forehead."""
-    style, hair = identity.hair_style, identity.hair
-    if style == "bald":
+    style, hair = identity.hair_style, _hair_colour(identity)
+    if style == "bald" or identity.hair_thinness >= 0.8:
         return []
     rim = [(-0.77, -0.2), (-0.8, -0.6), (-0.58, -1.05), (0, -1.24), (0.58, -1.05), (0.8, -0.6), (0.77, -0.2)]
     line = {  # the hairline, from right to left
@@ -313,15 +273,16 @@ def _hair(identity: Identity) -> list[_Mark]:
     }[style]
     scale = (identity.face_width, identity.forehead_height)
     rim, line = _curve(np.array(rim) * scale), _curve(np.array(line) * scale)
+    line += (rim[::-1] - line) * 0.75 * identity.hair_thinness * np.sin(np.linspace(0, np.pi, len(line)))[:, None]
     ragged = np.cos(np.arange(len(line)) * 2.6) * (0.03 if style == "fringe" else 0.014)
     line = line + np.stack([np.zeros(len(line)), ragged], axis=1)
     marks = [_Mark(INK, np.concatenate([rim, line]), hair, 0, 0.02)]
     ends = line[::-1]
     for i in range(3, len(rim) - 3, 2):  # strands, combed from the crown to the hairline
-        tone, share = ((255, 235, 210), 0.07) if i % 4 == 1 else ((0, 0, 0), 0.2)
+        tone, share = ((255, 235, 210), 0.07) if i % 4 == 1 else ((0, 0, 0), 0.2 * (1 - identity.hair_thinness))
         bend = (rim[i] + ends[i]) / 2 * (1.06, 1.0)
         strand = np.stack([rim[i] * 0.55 + ends[i] * 0.45, bend, ends[i]])
-        marks.append(_Mark(INK, strand, _mix(hair, tone, share), 0.022, 0.02))
+        marks.append(_Mark(INK, strand, mix(hair, tone, share), 0.022, 0.02))
     return marks
 
 
@@ -337,11 +298,11 @@ def _brow(identity: Identity, half: _Side) -> list[_Mark]:
     x = side * ((0.155 + 0.46 * t) * identity.eye_spacing - (0.055 * au[4] + 0.02 * au[9]) * (1 - t))
     y = -0.32 + identity.eye_height - identity.brow_height - arch - lift + lowered + outer_down
     width = 0.085 * identity.brow_thickness * (1 - 0.72 * t**1.6) * (0.75 + 0.25 * np.minimum(t * 6, 1))
-    colour = _mix(identity.skin, identity.hair, 0.85)
+    colour = mix(identity.skin, mix(identity.hair, (60, 52, 48), 0.35 * identity.sag), 0.85)  # brows grey last
     marks = [_Mark(INK, _ribbon(x, y, width), colour, 0, 0.05)]
     marks.append(_Mark(WIDE, _ribbon(x, y + 0.09, np.full(len(t), 0.07)), -0.13 - 0.12 * au[4]))
     raised = max(au[1], au[2])
-    age = 0.22 * identity.wrinkles
+    age = 0.24 * identity.wrinkles
     for row in range(3):  # horizontal lines where AU 1 (middle) and AU 2 (sides) push the skin up
         depth = age + 0.24 * raised * (1 - 0.2 * row)
         if depth > 0.04:
@@ -362,19 +323,21 @@ def _eye(identity: Identity, half: _Side, gaze: tuple[float, float]) -> list[_Ma
     size = identity.eye_size
     centre_x, centre_y = side * 0.36 * identity.eye_spacing, -0.1 + identity.eye_height
     half_width = 0.175 * size
-    top = (0.082 * size + 0.062 * au[5]) * (1 - 0.28 * au[7] - 0.18 * au[6] - 0.1 * au[4] - 0.2 * au[9])
+    top = (0.082 * size * (1 - 0.34 * identity.sag) + 0.062 * au[5]) * (
+        1 - 0.28 * au[7] - 0.18 * au[6] - 0.1 * au[4] - 0.2 * au[9]
+    )
     bottom = (0.062 * size + 0.012 * au[5]) * (
         1 - 0.62 * au[7] - 0.6 * au[6] - 0.25 * au[12] * (1 - au[6]) - 0.4 * au[9]
     )
     bottom = max(bottom, 0.004)
     top += (-0.8 * bottom - top) * au[45]
     x = centre_x + side * half_width * _U
-    slant = -identity.eye_tilt * _U - 0.012 * _U + 0.03 * au[1] * au[4] * _U
+    slant = (-identity.eye_tilt - 0.012 + 0.03 * au[1] * au[4] + 0.024 * identity.sag) * _U
     dome = (1 - _U**2) ** 0.62
     upper = centre_y + slant - top * dome * (1 - 0.12 * _U)
     lower = np.maximum(centre_y + slant + bottom * dome * (1 + 0.15 * _U), upper)
     skin = identity.skin
-    lash = _mix((28, 18, 16), skin, 0.08)
+    lash = mix((28, 18, 16), skin, 0.08)
     marks = [_Mark(WIDE, _blob(centre_x, centre_y - 0.02, half_width * 1.25, 0.13), -0.13)]
     ink: list[_Mark] = []
     if (lower - upper).max() > 0.012:
@@ -393,13 +356,19 @@ def _eye(identity: Identity, half: _Side, gaze: tuple[float, float]) -> list[_Ma
         ink.append(_Mark(INK, lids(_blob(look_x, look_y, 0.082 * size, 0.082 * size)), identity.iris))
         ink.append(_Mark(INK, lids(_blob(look_x, look_y, 0.037 * size, 0.037 * size)), (12, 10, 10)))
         ink.append(_Mark(INK, lids(_blob(look_x + 0.028, look_y - 0.03, 0.016, 0.016)), (255, 255, 255)))
-        ink.append(_Mark(INK, _ribbon(x, upper + 0.012, 0.03 * dome), _mix((236, 230, 224), lash, 0.45)))
+        ink.append(_Mark(INK, _ribbon(x, upper + 0.012, 0.03 * dome), mix((236, 230, 224), lash, 0.45)))
     lash_width = (0.03 + 0.012 * _U) * (0.5 + 0.5 * dome) * size
     ink.append(_Mark(INK, _ribbon(x, upper, lash_width), lash))
-    ink.append(_Mark(INK, np.stack([x, lower + 0.004], 1)[2:], _mix(skin, (60, 20, 20), 0.5), 0.012))
+    ink.append(_Mark(INK, np.stack([x, lower + 0.004], 1)[2:], mix(skin, (60, 20, 20), 0.5), 0.012))
     crease = np.minimum(upper - 0.05 - 0.02 * au[5] + 0.012 * au[4], centre_y - 0.075)
     marks.append(_Mark(FINE, np.stack([x, crease], 1)[2:-1], -0.42, 0.02))
-    pouch = 0.16 + 0.25 * identity.wrinkles + 0.3 * max(au[6], 0.6 * au[7], 0.6 * au[9])
+    if identity.sag:  # the fold hangs over the outer corner, and a bag lies under the eye
+        hood = [(x[8], crease[8] + 0.01), (x[12], crease[12] + 0.03), (x[16] + side * 0.05, centre_y + 0.05)]
+        marks.append(_Mark(FINE, _curve(hood), -0.5 * identity.sag, 0.028))
+        bag = _ribbon(x, np.maximum(lower, centre_y) + 0.12 + 0.02 * dome, np.full(len(x), 0.03))
+        marks.append(_Mark(WIDE, bag, -0.3 * identity.sag))
+        marks.append(_Mark(FINE, np.stack([x, lower + 0.115 + 0.03 * dome], 1)[2:-2], -0.3 * identity.sag, 0.022))
+    pouch = 0.16 * (1 - 0.8 * identity.cheeks) + 0.25 * identity.wrinkles + 0.3 * max(au[6], 0.6 * au[7], 0.6 * au[9])
     fold = np.maximum(lower, centre_y) + 0.05 + 0.035 * dome - 0.02 * au[6]
     marks.append(_Mark(FINE, np.stack([x, fold], 1)[1:-2], -pouch, 0.02))
     feet = 0.36 * au[6] + 0.3 * identity.wrinkles
@@ -411,19 +380,24 @@ def _eye(identity: Identity, half: _Side, gaze: tuple[float, float]) -> list[_Ma
     return marks + ink
 
 
+def _nose_tip(identity: Identity) -> float:
+    return 0.24 + 0.1 * (identity.nose_length - 1) + identity.eye_height * 0.5
+
+
 def _nose(identity: Identity, halves: tuple[_Side, _Side]) -> list[_Mark]:
     """Bridge, wings, nostrils, and the wrinkles of AU 9."""
-    tip = 0.24 + 0.1 * (identity.nose_length - 1) + identity.eye_height * 0.5
+    tip = _nose_tip(identity)
+    root = -0.2 + identity.eye_height
     width = 0.125 * identity.nose_width
-    dark = _mix(identity.skin, (30, 10, 10), 0.72)
+    dark = mix(identity.skin, (30, 10, 10), 0.72)
     marks = [_Mark(WIDE, _blob(0, tip + 0.105, width * 1.1, 0.03), -0.22)]
-    marks.append(_Mark(WIDE, np.array([(-0.03, -0.2), (0.03, -0.2), (0.045, tip), (-0.045, tip)]), 0.2, 0, 0.1))
+    marks.append(_Mark(WIDE, np.array([(-0.03, root), (0.03, root), (0.045, tip), (-0.045, tip)]), 0.2, 0, 0.1))
     marks.append(_Mark(WIDE, _blob(0, tip - 0.01, 0.05, 0.045), 0.22, 0, 0.2))
     for side, au in halves:
         up = 0.05 * au[9] + 0.03 * au[10] + 0.012 * au[12]
         wide = width * (1 + 0.12 * au[9] + 0.1 * au[10] + 0.14 * au[12] + 0.08 * au[20])
-        bridge = [(side * 0.075, -0.2), (side * 0.06, 0.0), (side * 0.085, tip - 0.1)]
-        marks.append(_Mark(WIDE, _curve(bridge), -0.16, 0.05, 0.06))
+        bridge = [(side * 0.075, root), (side * 0.06, (root + tip - 0.1) / 2), (side * 0.085, tip - 0.1)]
+        marks.append(_Mark(WIDE, _curve(bridge), -0.16 * (1 - 0.6 * identity.cheeks), 0.05, 0.06))
         wing = [
             (side * wide * 0.72, tip - 0.09 - up),
             (side * wide, tip - 0.01 - up),
@@ -434,7 +408,7 @@ def _nose(identity: Identity, halves: tuple[_Side, _Side]) -> list[_Mark]:
         marks.append(_Mark(INK, nostril, dark, 0, 0.14))
         if au[9] > 0.05:
             for row in range(3):
-                y = -0.17 + 0.07 * row
+                y = root + 0.03 + 0.07 * row
                 line = [(side * 0.01, y + 0.015), (side * 0.06, y), (side * 0.11, y - 0.035)]
                 marks.append(_Mark(FINE, _curve(line), -0.42 * au[9], 0.022, 0.08))
     return marks
@@ -477,11 +451,11 @@ def _mouth(identity: Identity, halves: tuple[_Side, _Side], au: dict[int, float]
     inner_up, inner_down = line - gap_up, line + gap_down
     outer_up, outer_down = inner_up - upper_lip, inner_down + lower_lip
     lips = identity.lips
-    lip_dark = _mix(lips, (50, 10, 15), 0.22)
+    lip_dark = mix(lips, (50, 10, 15), 0.22)
     marks = [_Mark(INK, _between(x, outer_up, inner_up), lip_dark, 0, 0.05)]
     marks.append(_Mark(INK, _between(x, inner_down, outer_down), lips, 0, 0.05))
     shine = _ribbon(x[5:12], (inner_down + 0.45 * lower_lip)[5:12], 0.3 * lower_lip[5:12])
-    marks.append(_Mark(INK, shine, _mix(lips, (255, 225, 215), 0.28), 0, 0.06))
+    marks.append(_Mark(INK, shine, mix(lips, (255, 225, 215), 0.28), 0, 0.06))
     gap = gap_up + gap_down
     if gap.max() > 0.012:
         marks.append(_Mark(INK, _between(x, inner_up, inner_down), (48, 14, 18), 0, 0.04))
@@ -498,7 +472,7 @@ def _mouth(identity: Identity, halves: tuple[_Side, _Side], au: dict[int, float]
             marks.append(_Mark(INK, _between(x[2:-2], rim[2:-2], inner_down[2:-2]), (214, 206, 192), 0, 0.04))
     else:
         press = 0.018 + 0.014 * max(au[23], au[24], au[17])
-        marks.append(_Mark(INK, np.stack([x, line], 1), _mix(lips, (30, 5, 10), 0.7), press, 0.05))
+        marks.append(_Mark(INK, np.stack([x, line], 1), mix(lips, (30, 5, 10), 0.7), press, 0.05))
     marks.append(_Mark(WIDE, _ribbon(x[4:13], outer_down[4:13] + 0.04, np.full(9, 0.03)), -0.14))
     marks += _mouth_folds(identity, shares, au, {s: (s * w, centre_y + d) for s, (w, d) in corners.items()}, drop)
     return marks
@@ -507,7 +481,7 @@ def _mouth(identity: Identity, halves: tuple[_Side, _Side], au: dict[int, float]
 def _mouth_folds(identity, shares, au, corners, drop) -> list[_Mark]:
     """Nasolabial folds, cheeks, dimples, drooping corners, the chin. corners: side -> (x, y) of the mouth's corner."""
     marks = []
-    wing_x, wing_y = 0.15 * identity.nose_width, 0.22 + 0.1 * (identity.nose_length - 1)
+    wing_x, wing_y = 0.15 * identity.nose_width, _nose_tip(identity) - 0.02
     for side, own in shares.items():
         x, y = corners[side]
         raised = max(own[6], own[12])
@@ -516,7 +490,14 @@ def _mouth_folds(identity, shares, au, corners, drop) -> list[_Mark]:
             _Mark(WIDE, _blob(side * 0.44 * identity.face_width, 0.2 - 0.06 * raised, 0.14, 0.09), 0.1 + 0.14 * raised)
         )
         marks.append(_Mark(WIDE, _blob(side * 0.55 * identity.face_width, 0.45, 0.09, 0.16), -0.1))
-        fold = 0.14 + 0.32 * identity.wrinkles + 0.3 * own[12] + 0.34 * own[10] + 0.32 * own[9] + 0.16 * own[20]
+        fold = (
+            0.14 * (1 - 0.8 * identity.cheeks)
+            + 0.32 * identity.wrinkles
+            + 0.3 * own[12]
+            + 0.34 * own[10]
+            + 0.32 * own[9]
+            + 0.16 * own[20]
+        )
         start = np.array([side * wing_x, wing_y - 0.05 * own[9] - 0.03 * own[10]])
         end = np.array([x + side * (0.07 + 0.03 * own[12]), y + 0.015 - 0.07 * max(own[9], own[10])])
         along = end - start
@@ -533,15 +514,26 @@ def _mouth_folds(identity, shares, au, corners, drop) -> list[_Mark]:
             crescent = [(x + side * 0.035, y - 0.05), (x + side * 0.06, y), (x + side * 0.035, y + 0.055)]
             marks.append(_Mark(FINE, _curve(crescent), -0.6 * dimple, 0.034))
             marks.append(_Mark(WIDE, _blob(x + side * 0.1, y - 0.01, 0.035, 0.06), 0.16 * own[14]))
-        droop = max(0.42 * own[15], 0.2 * own[20]) + 0.25 * identity.wrinkles
+        droop = max(0.42 * own[15], 0.2 * own[20]) + 0.25 * identity.wrinkles + 0.2 * identity.sag
         if droop > 0.04:
             line = [(x + side * 0.015, y), (x + side * 0.045, y + 0.07), (x + side * 0.04, y + 0.15)]
             marks.append(_Mark(FINE, _curve(line), -droop, 0.026))
         if own[20] > 0.05:
             line = [(x + side * 0.06, y - 0.07), (x + side * 0.09, y), (x + side * 0.07, y + 0.09)]
             marks.append(_Mark(FINE, _curve(line), -0.32 * own[20], 0.024))
+    depth = 0.45 * max(0.0, identity.wrinkles - 0.4)
+    if depth:  # upright lines over the lips and curved ones in the cheeks
+        middle = (corners[1][1] + corners[-1][1]) / 2
+        for k in (-2, -1, 0, 1, 2):
+            line = [(0.085 * k, middle - 0.15), (0.09 * k, middle - 0.085)]
+            marks.append(_Mark(FINE, np.array(line), -depth, 0.014, 0.05))
+        for side, (x, y) in corners.items():
+            for row in range(2):
+                away = x + side * (0.17 + 0.1 * row)
+                line = [(away - side * 0.04, y - 0.24 + 0.1 * row), (away, y - 0.06), (away - side * 0.06, y + 0.14)]
+                marks.append(_Mark(FINE, _curve(line), -depth, 0.02))
     if au[17] > 0.05:  # the chin boss: pushed up, pitted, with a curved furrow above it
-        chin = 0.86 + drop
+        chin = _chin(identity, drop) - 0.01
         marks.append(_Mark(WIDE, _blob(0, chin, 0.12, 0.07), 0.14 * au[17]))
         furrow = [(-0.17, chin - 0.03), (-0.1, chin - 0.11), (0, chin - 0.125), (0.1, chin - 0.11), (0.17, chin - 0.03)]
         marks.append(_Mark(FINE, _curve(furrow), -0.4 * au[17], 0.03))
@@ -591,8 +583,8 @@ def _light(scene: Scene, size: int) -> np.ndarray:
     """(size, size) float32 factor: a round head lit from scene.light."""
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     scale = 2.3 / scene.zoom
-    x = np.clip((axis - scene.shift[0]) * scale / 0.95, -1.1, 1.1)[None]
-    y = np.clip((axis - scene.shift[1]) * scale / 1.25, -1.1, 1.1)[:, None]
+    x = 1.2 * np.tanh((axis - scene.shift[0]) * scale / 0.95 / 1.2)[None]
+    y = 1.2 * np.tanh((axis - scene.shift[1]) * scale / 1.25 / 1.2)[:, None]
     factor = 1.04 + 0.75 * (scene.light[0] * x + scene.light[1] * y) - 0.16 * (x * x + y * y)
     return np.clip(factor, 0.12, 1.7).astype(np.float32)
 
@@ -617,8 +609,8 @@ def draw_face(action_units, identity: Identity = AVERAGE, scene: Scene = FRONTAL
 
 
 def _render(marks: list[_Mark], scene: Scene, size: int) -> np.ndarray:
-    """(size, size, 3) uint8 RGB, drawn at two or three times that size, a tiny one at 96 pixels and more."""
-    side = size * max(3 if size <= 96 else 2, -(-96 // size))
+    """(size, size, 3) uint8 RGB, drawn at up to three times that size, a tiny one at 96 pixels and more."""
+    side = size * max(3 if size <= 96 else 2 if size <= 320 else 1, -(-96 // size))
     scale = scene.zoom / 2.3
     projected = _project(marks, scene)
     canvas = np.empty((side, side, 3), np.uint8)
@@ -642,232 +634,3 @@ def _render(marks: list[_Mark], scene: Scene, size: int) -> np.ndarray:
         grain = np.random.default_rng(scene.noise_seed).standard_normal((size, size, 1), np.float32)
         picture += scene.noise * grain
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
-
-
-# --- people, scenes, expressions and raters
-
-
-def random_identity(number: int, seed: int = 0) -> Identity:
-    """The person of that number; the same for the same number and seed."""
-    rng = np.random.default_rng([seed, 1, number])
-
-    def about(spread: float, centre: float = 1.0) -> float:
-        return float(centre + spread * np.clip(rng.standard_normal(), -2, 2))
-
-    tone = rng.uniform() ** 1.3
-    skin = _mix(_mix((240, 206, 184), (205, 156, 118), min(2 * tone, 1)), (120, 80, 60), max(2 * tone - 1, 0))
-    wrinkles = max(0.0, rng.uniform(-0.6, 0.9))
-    palette = ((26, 20, 18), (58, 38, 26), (96, 66, 42), (150, 110, 66), (120, 58, 34), (168, 164, 160))
-    weights = np.array([4, 4, 3, 2, 1, 0.2 + 8 * max(0.0, wrinkles - 0.3)]) * np.where(
-        tone > 0.6, (3, 2, 0, 0, 0, 1), 1
-    )
-    hair = palette[rng.choice(6, p=weights / weights.sum())]
-    iris = ((60, 40, 26), (92, 64, 40), (84, 104, 78), (86, 112, 138))[rng.integers(4 if tone < 0.5 else 2)]
-    style = HAIR_STYLES[rng.choice(5, p=(0.1, 0.3, 0.2, 0.15, 0.25))]
-    bearded = style != "long" and rng.uniform() < 0.25
-    return Identity(
-        face_width=about(0.045),
-        jaw_width=about(0.06, 0.97),
-        chin_length=about(0.05),
-        forehead_height=about(0.03),
-        eye_size=about(0.08),
-        eye_spacing=about(0.045),
-        eye_height=about(0.018, 0.0),
-        eye_tilt=about(0.01, 0.0),
-        brow_height=about(0.018, 0.0),
-        brow_thickness=about(0.2),
-        brow_arch=about(0.35),
-        nose_length=about(0.2),
-        nose_width=about(0.13),
-        mouth_width=about(0.07),
-        mouth_height=about(0.016, 0.0),
-        lip_fullness=about(0.18),
-        wrinkles=wrinkles,
-        beard=float(rng.uniform(0.3, 0.9)) if bearded else 0.0,
-        hair_style=style,
-        skin=skin,
-        hair=hair,
-        iris=iris,
-        lips=_mix(_mix(skin, (150, 44, 52), float(rng.uniform(0.35, 0.6))), (0, 0, 0), 0.08),
-    )
-
-
-def random_scene(rng: np.random.Generator) -> Scene:
-    """A mostly frontal view under everyday light, as in a face crop."""
-    angle, strength = rng.uniform(-np.pi, 0), rng.uniform(0.05, 0.45)
-    grey = rng.uniform(30, 225)
-    return Scene(
-        yaw=float(np.clip(rng.normal(0, 10), -25, 25)),
-        pitch=float(np.clip(rng.normal(0, 6), -14, 14)),
-        roll=float(np.clip(rng.normal(0, 5), -14, 14)),
-        zoom=float(rng.uniform(0.96, 1.16)),
-        shift=tuple(rng.uniform(-0.03, 0.03, 2).tolist()),
-        gaze=tuple(np.clip(rng.normal(0, 0.35, 2), -1, 1).tolist()),
-        light=(float(strength * np.cos(angle)), float(strength * np.sin(angle))),
-        exposure=float(rng.uniform(0.75, 1.12)),
-        contrast=float(rng.uniform(0.8, 1.15)),
-        noise=float(rng.uniform(0, 6)),
-        blur=float(rng.uniform(0, 0.012)),
-        background=tuple(np.clip(grey + rng.normal(0, 12, 3), 0, 255).tolist()),
-        noise_seed=int(rng.integers(1 << 31)),
-    )
-
-
-def expression(emotion: str, intensity: float, rng: np.random.Generator) -> np.ndarray:
-    """One of the emotion's prototypes at an intensity 0-1, varied: the array of `action_unit_array`.
-
-    Each action unit is 75-100 % of its share and the sides differ slightly; contempt takes either side. `uncertain`
-    is a blend of two emotions, each at half the intensity. ValueError: an unknown emotion.
-    """
-    if emotion == "uncertain":
-        first, second = rng.choice([e for e in PROTOTYPES if e != "neutral"], 2, replace=False)
-        return np.maximum(expression(first, intensity / 2, rng), expression(second, intensity / 2, rng))
-    if emotion not in PROTOTYPES:
-        raise ValueError(f"unknown emotion {emotion!r}; there are {', '.join(EMOTIONS)}")
-    forms = PROTOTYPES[emotion]
-    array = action_unit_array(forms[rng.integers(len(forms))]) * intensity
-    if emotion == "contempt" and rng.uniform() < 0.5:
-        array = array[:, ::-1]
-    array = array * rng.uniform(0.75, 1, (len(array), 1)) * rng.uniform(0.93, 1, array.shape)
-    resting = rng.uniform(0, 0.08, (len(array), 1)) * (rng.uniform(size=(len(array), 1)) < 0.15)
-    resting[np.isin(ACTION_UNITS, (16, 25, 26, 27))] = 0  # lips that rest are closed
-    return np.clip(np.maximum(array, resting), 0, 1)
-
-
-def vote_probabilities(emotion: str, intensity: float, clarity: float = 1.0) -> np.ndarray:
-    """(10,) chance that a rater says each of VOTE_NAMES of a face drawn with that emotion at that intensity.
-
-    A weak expression is taken for neutral, a middling one also for its neighbours (CONFUSIONS). clarity 0-1 is how
-    well the picture shows the face: what is lost goes to `uncertain` and, a little, to NF.
-    """
-    chance = np.zeros(len(VOTE_NAMES))
-    if emotion == "uncertain":
-        chance[:8] = 0.3 / 8
-        chance[EMOTIONS.index("neutral")] += 0.15
-        chance[EMOTIONS.index("uncertain")] = 0.55
-    elif emotion == "neutral":
-        chance[EMOTIONS.index("neutral")] = 0.86
-        for other in CONFUSIONS[emotion]:
-            chance[EMOTIONS.index(other)] += 0.14 / len(CONFUSIONS[emotion])
-    else:
-        seen = 0.96 / (1 + np.exp(-(intensity - 0.47) / 0.1))  # half of the raters see it near 0.47
-        seen *= 0.85 if emotion == "contempt" else 1.0  # the one that people disagree on most
-        chance[EMOTIONS.index(emotion)] = seen
-        weak = np.clip(1.25 - 1.1 * intensity, 0.15, 0.9)
-        chance[EMOTIONS.index("neutral")] += (1 - seen) * weak
-        for other in CONFUSIONS[emotion]:
-            chance[EMOTIONS.index(other)] += (1 - seen) * (1 - weak) / len(CONFUSIONS[emotion])
-    lost = 1 - 0.97 * clarity
-    chance *= 1 - lost
-    chance[EMOTIONS.index("uncertain")] += 0.85 * lost
-    chance[VOTE_NAMES.index("NF")] += 0.15 * lost
-    return chance / chance.sum()
-
-
-def sampled_label(votes: np.ndarray, rng: np.random.Generator) -> int:
-    """One of the votes (10,) as an index into FER2013_EMOTIONS: that set had one opinion a picture and seven classes.
-
-    A picture with none of the seven among its votes counts as neutral.
-    """
-    seven = np.array([votes[EMOTIONS.index(name)] for name in FER2013_EMOTIONS], float)
-    if seven.sum() == 0:
-        return FER2013_EMOTIONS.index("neutral")
-    return int(rng.choice(len(seven), p=seven / seven.sum()))
-
-
-def stills(n: int, seed: int = 0, size: int = SIDE, colour: bool = False, people: range | None = None) -> Stills:
-    """n labelled drawings with all nine emotions in equal parts, in random order.
-
-    people: numbers of the identities to draw, about four pictures each unless given; calls with the same seed and
-    disjoint ranges share nobody. ValueError: n below 1 or no people.
-    """
-    people = range(max(1, n // 4)) if people is None else people
-    if n < 1 or not len(people):
-        raise ValueError(f"at least one picture and one person, not {n} and {len(people)}")
-    rng = np.random.default_rng([seed, 2, people.start, people.stop])
-    emotion = rng.permutation(np.arange(n) % len(EMOTIONS))
-    number = np.array(people)[rng.permutation(np.arange(n) % len(people))]
-    identities = {k: random_identity(k, seed) for k in set(number.tolist())}
-    pictures, intensities, votes, labels, units = [], [], [], [], []
-    for name, person in zip([EMOTIONS[e] for e in emotion], number.tolist(), strict=True):
-        scene = random_scene(rng)
-        intensity, clarity = 0.3 + 0.7 * rng.beta(2.2, 1.2), 1.0
-        if name == "neutral":
-            intensity = 0.0
-        elif name == "uncertain" and rng.uniform() < 0.4:  # a face that nobody could read
-            intensity, clarity = 0.3, 0.55
-            scene = _obscured(scene, rng)
-        array = expression(name, intensity, rng)
-        picture = draw_face(array, identities[person], scene, size)
-        pictures.append(picture if colour else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
-        votes.append(rng.multinomial(RATERS, vote_probabilities(name, intensity, clarity)))
-        labels.append(sampled_label(votes[-1], rng))
-        intensities.append(intensity)
-        units.append(array)
-    return Stills(
-        np.stack(pictures),
-        emotion,
-        np.array(intensities, np.float32),
-        np.array(votes),
-        np.array(labels),
-        number,
-        np.array(units, np.float32),
-    )
-
-
-def _obscured(scene: Scene, rng: np.random.Generator) -> Scene:
-    """The scene out of focus, noisy and dim."""
-    return replace(
-        scene,
-        blur=float(rng.uniform(0.035, 0.06)),
-        noise=float(rng.uniform(8, 20)),
-        contrast=float(rng.uniform(0.5, 0.8)),
-    )
-
-
-def write_fer2013(folder, training: int = 900, public: int = 180, private: int = 180, seed: int = 0) -> Path:
-    """Write fer2013/fer2013.csv and fer2013/fer2013new.csv under `folder`, which is returned as a Path.
-
-    The official layout: 48x48 grey, Training, PublicTest and PrivateTest in this order with the given numbers of rows,
-    nobody in two of them. As in the released files some test pictures stand verbatim in Training too: about one row
-    in a hundred of Training, at least two (one of each test part) once it has ten rows.
-    ValueError: a part without rows; OSError: the folder cannot be written.
-    """
-    parts = fer2013_stills(training, public, private, seed)
-    target = Path(folder) / "fer2013"
-    target.mkdir(parents=True, exist_ok=True)
-    with (
-        open(target / "fer2013.csv", "w", newline="", encoding="utf-8") as pictures,
-        open(target / "fer2013new.csv", "w", newline="", encoding="utf-8") as ratings,
-    ):
-        labels, votes = csv.writer(pictures, lineterminator="\n"), csv.writer(ratings, lineterminator="\n")
-        labels.writerow(["emotion", "pixels", "Usage"])
-        votes.writerow(["Usage", "Image name", *FERPLUS_COLUMNS])
-        order = [VOTE_NAMES.index(name) for name in FERPLUS_COLUMNS.values()]
-        row = 0
-        for usage, part in parts.items():
-            for picture, label, counts in zip(part.pictures, part.label, part.votes[:, order].tolist(), strict=True):
-                labels.writerow([label, " ".join(map(str, picture.ravel().tolist())), usage])
-                votes.writerow([usage, f"fer{row:07d}.png", *counts])
-                row += 1
-    return Path(folder)
-
-
-def fer2013_stills(training: int, public: int, private: int, seed: int = 0) -> dict[str, Stills]:
-    """{usage: Stills} that `write_fer2013` writes. Copies of test pictures keep the identity of the test picture."""
-    counts = dict(zip(USAGES, (training, public, private), strict=True))
-    if min(counts.values()) < 1:
-        raise ValueError(f"every part needs a row, not {counts}")
-    parts, first = {}, 0
-    for usage, n in counts.items():
-        people = range(first, first + max(1, n // 4))
-        parts[usage] = stills(n, seed, people=people)
-        first = people.stop
-    rng = np.random.default_rng([seed, 3])
-    copies = max(2, training // 100) if training >= 10 else 0
-    for i, row in enumerate(rng.choice(training, copies, replace=False)):
-        source = parts[USAGES[1 + i % 2]]
-        other = rng.integers(len(source))
-        for field in fields(Stills):  # only here are a Stills' arrays written to: nobody holds them yet
-            getattr(parts["Training"], field.name)[row] = getattr(source, field.name)[other]
-    return parts

@@ -1,0 +1,342 @@
+"""Ctrl-C and kill -9 of the real scripts: what is done so far is kept, and no final name holds what cannot be read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+
+import av
+import numpy as np
+import pandas
+import pytest
+from conftest import PHOTOS, ROOT
+from mjpeg import mjpeg_camera
+from PIL import Image
+
+from fer_lib.files import LEFTOVER_S, replacing, uninterrupted
+from fer_lib.images import read_image
+from fer_lib.video import CsvTable, VideoReader
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no SIGINT from another process")
+
+WITHIN_S = 60.0  # a busy machine's
+SMALL = (192, 160)  # pixels of the films here
+
+
+def until(look, what: str):
+    """The first true answer of `look`; fails when there is none in time."""
+    deadline = time.monotonic() + WITHIN_S
+    while time.monotonic() < deadline:
+        if answer := look():
+            return answer
+        time.sleep(0.01)
+    raise AssertionError(f"not within {WITHIN_S:.0f} s: {what}")
+
+
+def make_film(path: Path, count: int) -> Path:
+    """A still portrait at 25 frames/s with a tone."""
+    image = np.asarray(Image.fromarray(read_image(PHOTOS / "grace_hopper.jpg")).resize(SMALL))
+    rate = 16_000
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        picture.width, picture.height, picture.pix_fmt = *SMALL, "yuv420p"
+        sound = container.add_stream("aac", rate=rate, layout="mono")
+        for index in range(count):
+            frame = av.VideoFrame.from_ndarray(image)
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(picture.encode(frame))
+            at = np.arange(index * rate // 25, (index + 1) * rate // 25)
+            tone = av.AudioFrame.from_ndarray(np.sin(at / 8, dtype=np.float32)[None], format="fltp", layout="mono")
+            tone.sample_rate, tone.pts, tone.time_base = rate, int(at[0]), Fraction(1, rate)
+            container.mux(sound.encode(tone))
+        for stream in (picture, sound):
+            container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """A job in the background ignores Ctrl-C, and so would what it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module")
+def long_film(tmp_path_factory) -> Path:
+    """A minute: longer than any test here looks on."""
+    return make_film(tmp_path_factory.mktemp("film") / "long.mp4", 1500)
+
+
+@contextmanager
+def start(*arguments) -> Iterator[subprocess.Popen]:
+    """A script as a user starts it where there is no screen; it does not outlive the block."""
+    env = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    command = [sys.executable, *map(str, arguments)]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=env, **streams) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def rows_are_coming(out: Path) -> bool:
+    """Whether a table being written in this folder holds rows."""
+    return any(part.stat().st_size for part in out.glob(".*.part-*.csv"))
+
+
+def check_video(video: Path) -> int:
+    """The video plays, and its table, whole to the last cell, ends with the same frame; returns the frames."""
+    with VideoReader(video) as reader:
+        frames = len(list(reader))
+    with open(video.with_suffix(".csv"), newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, strict=True))
+    assert [int(row["frame"]) for row in rows] == list(range(frames))  # one face, so one row a frame
+    assert all(None not in row and None not in row.values() and row["measured"] == "1" for row in rows)
+    return frames
+
+
+def sound_s(video: Path) -> float:
+    """Seconds of sound that can be decoded."""
+    with av.open(str(video)) as container:
+        return sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
+
+
+def check_interrupted(process: subprocess.Popen, error: str) -> None:
+    """Exit code 130, and that it was interrupted is the last thing said, after progress at most."""
+    assert process.returncode == 130 and "Traceback" not in error, error
+    assert error.endswith("error: interrupted; what was done so far is kept\n"), error
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGINT, signal.SIGINT], [signal.SIGTERM]])
+def test_stopped_in_a_video(long_film, tmp_path, signals):
+    """Video and tables end with the same frame; one who presses Ctrl-C twice does not lose them."""
+    out, table = tmp_path / "out", tmp_path / "all.json"
+    with start("video_fer.py", long_film, "--out", out, "--json", table) as process:
+        until(lambda: rows_are_coming(out), "rows")
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.05)  # so that the second comes while the first is dealt with, and is no part of it
+        _, error = process.communicate(timeout=WITHIN_S)
+    check_interrupted(process, error)
+    assert sorted(path.name for path in out.iterdir()) == ["long_fer.csv", "long_fer.mp4"]
+    frames = check_video(out / "long_fer.mp4")
+    assert 0 < frames < 1500 and len(json.loads(table.read_text())) == frames
+    assert sound_s(out / "long_fer.mp4") == pytest.approx(frames / 25, abs=0.3)  # some packets of 64 ms
+
+
+def test_ctrl_c_while_a_camera_stalls(tmp_path):
+    """The end of the program does not wait for the camera."""
+    with mjpeg_camera(stalling()) as url, start("webcam_fer.py", "--camera", url, "--out", tmp_path) as process:
+        until(lambda: "still waiting" in process.stderr.readline(), "the line that no picture comes")
+        process.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        _, error = process.communicate(timeout=WITHIN_S)
+        assert time.monotonic() - begun < 20  # the camera would be given up after 30 s
+    check_interrupted(process, error)
+    (video,) = tmp_path.glob("*.mp4")
+    assert 0 < check_video(video) <= 20 and len(list(tmp_path.iterdir())) == 2
+
+
+def test_ctrl_c_while_a_pipe_opens(tmp_path):
+    """A named pipe to which nobody writes: OpenCV waits for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    code = "import sys; from fer_lib.camera import open_camera; print('now', flush=True); open_camera(sys.argv[1])"
+    with start("-c", code, tmp_path / "pipe") as process:
+        assert process.stdout.readline() == "now\n"
+        time.sleep(0.3)  # were it not yet opening, the test would show less, not fail
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=20)
+    assert error.rstrip().endswith("KeyboardInterrupt")
+
+
+def stalling() -> Iterator[bytes]:
+    """Twenty JPEG pictures with a face, then none."""
+    picture = Image.fromarray(read_image(PHOTOS / "grace_hopper.jpg")).resize(SMALL)
+    file = BytesIO()
+    picture.save(file, "jpeg")
+    for _ in range(20):
+        yield file.getvalue()
+        time.sleep(0.04)
+    time.sleep(WITHIN_S)
+
+
+def test_ctrl_c_in_a_folder_of_photos(tmp_path):
+    """The pictures that are done are whole, and stand in the table."""
+    (tmp_path / "in").mkdir()
+    for number in range(400):
+        (tmp_path / "in" / f"{number:03}.jpg").symlink_to(PHOTOS / "grace_hopper.jpg")
+    out, table = tmp_path / "out", tmp_path / "all.csv"
+    with start("foto_fer.py", tmp_path / "in", "--out", out, "--csv", table) as process:
+        until(lambda: len(list(out.glob("*_fer.jpg"))) >= 3, "three pictures")
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=WITHIN_S)
+    check_interrupted(process, error)
+    done = sorted(path.name for path in out.iterdir())
+    assert 3 <= len(done) < 400 and done == [f"{number:03}_fer.jpg" for number in range(len(done))]
+    assert {read_image(out / name).shape for name in done} == {(600, 512, 3)}
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = [Path(row["source"]).stem for row in csv.DictReader(file, strict=True)]
+    assert rows == [f"{number:03}" for number in range(len(rows))] and 0 <= len(done) - len(rows) <= 1
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_in_videos(tmp_path, seed):
+    """kill -9 at some moment: what has a final name plays, and a table is whole."""
+    films = [make_film(tmp_path / f"{name}.mp4", 40) for name in "abc"]
+    out, random = tmp_path / "out", np.random.default_rng(seed)
+    with start("video_fer.py", *films, "--out", out) as process:
+        until(lambda: list(out.glob("*_fer.mp4")) or process.poll() is not None, "the first video")
+        time.sleep(random.uniform(0, 2))
+        process.kill()
+    left = {path.name for path in out.iterdir()}
+    tables = {name for name in left if name[0] != "." and name.endswith(".csv")}
+    videos = {name for name in left if name[0] != "." and name.endswith(".mp4")}
+    assert videos and {name.replace(".csv", ".mp4") for name in tables} <= videos  # a table comes after its video
+    for name in videos:
+        with VideoReader(out / name) as reader:
+            assert len(list(reader)) == 40
+    assert all(check_video(out / name.replace(".csv", ".mp4")) == 40 for name in tables)
+    assert all(f".part-{process.pid}." in name for name in left - videos - tables)
+
+
+WRITER = """
+import sys, zipfile
+import h5py, numpy as np
+from pathlib import Path
+from fer_lib.files import write_json
+from fer_lib.images import write_image
+from fer_lib.records import COLUMNS, write_table
+from fer_lib.weights import save_keras
+
+folder = Path(sys.argv[1])
+image = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+rows = [dict.fromkeys(COLUMNS, 1) | {"source": "a", "emotion": "b"}] * 2000
+
+
+class Model:  # as Keras writes one, without the seconds of importing it
+    def save(self, path):
+        weights = path.with_name("weights")
+        with h5py.File(weights, "w") as file:
+            file["kernel"] = np.zeros((300, 300), np.float32)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.write(weights, "model.weights.h5")
+
+
+while True:
+    for suffix in ("jpg", "png"):
+        write_image(folder / f"picture.{suffix}", image)
+    for suffix in ("csv", "json", "parquet"):
+        write_table(folder / f"table.{suffix}", rows, COLUMNS)
+    write_json(folder / "run.json", rows)
+    save_keras(Model(), folder / "model.keras")
+"""
+
+
+def check_written(path: Path, content: bytes) -> None:
+    """What WRITER writes is whole."""
+    if path.stem == "picture":
+        assert np.asarray(Image.open(BytesIO(content))).shape == (300, 300, 3)
+    elif path.suffix == ".csv":
+        assert content.count(b"\n") == 2001
+    elif path.suffix == ".json":
+        assert len(json.loads(content)) == 2000
+    elif path.suffix == ".parquet":
+        assert len(pandas.read_parquet(BytesIO(content))) == 2000
+    else:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            assert archive.testzip() is None and "model.weights.h5" in archive.namelist()
+
+
+def test_killed_while_it_writes(tmp_path):
+    """Pictures, tables and weights, written again and again, looked at as a kill -9 at that moment would leave them."""
+    random = np.random.default_rng(0)
+    with start("-c", WRITER, tmp_path) as process:
+        until(lambda: (tmp_path / "model.keras").exists() or process.poll() is not None, "all seven files")
+        for _ in range(40):
+            time.sleep(random.uniform(0, 0.05))
+            for path in tmp_path.glob("[!.]*"):
+                check_written(path, path.read_bytes())
+        process.kill()
+    left = [path for path in tmp_path.iterdir() if path.name[0] != "."]
+    assert len(left) == 7
+    for path in left:
+        check_written(path, path.read_bytes())
+    assert all(f".part-{process.pid}." in path.name for path in tmp_path.glob(".*"))
+
+
+def test_leftovers_of_killed_runs_only_are_removed(tmp_path):
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    names = {
+        f".a_fer.part-{ended.pid}.mp4": True,
+        f".b.part-{ended.pid}.csv": True,
+        f".young.part-{ended.pid}.mp4": False,
+        f".alive.part-{os.getppid()}.mp4": False,
+        f".not_ours-{ended.pid}.mp4": False,
+        "a.part-1.mp4": False,
+    }
+    for name in names:
+        (tmp_path / name).touch()
+        if "young" not in name:
+            os.utime(tmp_path / name, (0, time.time() - LEFTOVER_S - 60))
+    with replacing(tmp_path / "new.csv"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"new.csv"} | {
+        name for name, gone in names.items() if not gone
+    }
+
+
+NETWORKS = """
+import signal
+from fer_lib.detect import make_detector
+from fer_lib.runtime import FastRuntime
+from fer_lib.weights import load_card
+
+first, second = make_detector("blazeface"), FastRuntime(load_card().folder / "model.xml")
+del first
+del second
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("heard")
+"""
+
+
+def test_ctrl_c_after_networks_are_gone():
+    """OpenVINO leaves signals a stack that is gone when its cores go in the order in which they came."""
+    done = subprocess.run([sys.executable, "-c", NETWORKS], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
+def test_uninterrupted_holds_ctrl_c_until_the_end():
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append(1)
+        done.append(2)
+    assert done == [1] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError  # the user's wish counts for more
+
+
+def test_interrupted_before_the_first_row_leaves_an_older_table(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("of an earlier run")
+    with pytest.raises(KeyboardInterrupt), CsvTable(table, ("a",)):
+        raise KeyboardInterrupt
+    assert table.read_text() == "of an earlier run" and list(tmp_path.iterdir()) == [table]
