@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,14 @@ def fer_data() -> Path:
     if "FER_DATA" not in os.environ:
         pytest.skip("FER_DATA is not set: no data sets here")
     return Path(os.environ["FER_DATA"])
+
+
+@pytest.fixture
+def ctrl_c_is_heeded() -> Iterator[None]:
+    """A job in the background ignores Ctrl-C, and so would what the tests start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def run_script(*arguments, timeout=120, **kwargs) -> subprocess.CompletedProcess:

@@ -28,7 +28,10 @@ from fer_lib.files import LEFTOVER_S, replacing, uninterrupted
 from fer_lib.images import read_image
 from fer_lib.video import CsvTable, VideoReader
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no SIGINT from another process")
+pytestmark = [
+    pytest.mark.usefixtures("ctrl_c_is_heeded"),
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no SIGINT from another process"),
+]
 
 WITHIN_S = 60.0  # a busy machine's
 SMALL = (192, 160)  # pixels of the films here
@@ -63,14 +66,6 @@ def make_film(path: Path, count: int) -> Path:
         for stream in (picture, sound):
             container.mux(stream.encode(None))
     return path
-
-
-@pytest.fixture(autouse=True)
-def heeded() -> Iterator[None]:
-    """A job in the background ignores Ctrl-C, and so would what it starts."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")

@@ -125,7 +125,7 @@ def test_the_parameters_cell_is_one_of_plain_literals(workshop):
         notebook.notebook_parameters(folder / "02_derived.ipynb")
 
 
-def test_ctrl_c_stops_the_kernel_and_exits_130(workshop):
+def test_ctrl_c_stops_the_kernel_and_exits_130(workshop, ctrl_c_is_heeded):
     """In a process of its own; the kernel must not live on."""
     write(
         workshop / "notebooks", "01_long", "import os, time\nprint('kernel', os.getpid(), flush=True)\ntime.sleep(120)"

@@ -392,7 +392,7 @@ def test_damaged_weights(capsys, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_interruption(short_video, tmp_path):
+def test_interruption(short_video, tmp_path, ctrl_c_is_heeded):
     """Ctrl-C in a video: exit 130, and what was done so far plays."""
     from fer_lib.demo_video import make_demo_video
     from fer_lib.video import VideoReader
