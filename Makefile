@@ -16,7 +16,7 @@ test: .venv/ready
 	$(RUN) -m pytest
 
 notebooks: .venv/ready
-	$(RUN) -m fer_lib notebook all $(if $(DATA),-p DATA $(DATA))
+	$(RUN) -m fer_lib notebook all $(if $(DATA),-p DATA "$(DATA)")
 
 .venv/ready: requirements.txt requirements-dev.txt tools/setup_venv.py
 	$(PYTHON) tools/setup_venv.py

@@ -99,4 +99,7 @@ def evaluate(model: str, data, split: str = "PrivateTest", ferplus=None, runtime
         reason = "no such file" if missing else str(error.strerror or error).lower()
         raise InputError(f"{error.filename or data}: {reason}; give the csv files of FER2013 and FER+") from None
     outputs = predict(load_runtime(card, runtime), table.split(split).pixels, card.input_size)
-    return {"model": card.name, **figures(outputs, table, split, card.heads)}
+    try:
+        return {"model": card.name, **figures(outputs, table, split, card.heads)}
+    except ValueError as error:  # of fer_lib.metrics
+        raise InputError(f"{card.folder}: {error}; export the model again") from None

@@ -1,6 +1,7 @@
 """Every figure of the project: of classifiers, of their calibration, of valence and arousal, each with its interval.
 
-Rows are one sample each. A figure of no rows does not exist: ValueError, as for arrays of unequal length. Intervals are
+Rows are one sample each. A figure of no rows does not exist: ValueError, as for arrays of unequal length, for
+probabilities that do not sum to 1, nan among them, and for a true class that they do not hold. Intervals are
 percentile bootstrap intervals (Efron & Tibshirani 1993), except for the recall of one class, where rows can be few:
 there it is Wilson's (1927). `groups` names what was sampled when rows hang together, such as the subject of a frame.
 """
@@ -25,7 +26,7 @@ def classification(truth, probability, labels) -> dict:
     truth: (n,) int index into labels; probability: (n, C) rows that sum to 1. recall is keyed by label; confusion has
     rows the truth. Macro figures run over the labels that occur in the truth; recall of an absent label is None.
     """
-    truth, probability = _rows(truth, probability)
+    truth, probability = _answers(truth, probability)
     predicted = probability.argmax(axis=1)
     everything = np.arange(len(labels))
     precision, recall, _, support = precision_recall_fscore_support(
@@ -104,7 +105,7 @@ def calibration_bins(truth, probability, bins: int = 15) -> tuple[np.ndarray, np
     truth: (n,) int; probability: (n, C). Confidence is the highest probability of a row. Bin i of the equally wide bins
     holds the confidences above i / bins up to and with (i + 1) / bins. The first two are nan where a bin is empty.
     """
-    truth, probability = _rows(truth, probability)
+    truth, probability = _answers(truth, probability)
     confidence = probability.max(axis=1)
     right = probability.argmax(axis=1) == truth
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
@@ -127,7 +128,7 @@ def temperature(truth, probability) -> float:
     that choose, never on those that report. It is sought in TEMPERATURES and lies at their lower end when every row is
     right, at their upper end when the answers are no better than equal chances.
     """
-    truth, probability = _rows(truth, probability)
+    truth, probability = _answers(truth, probability)
     logits = _logarithm(probability)
 
     def loss(log_t: float) -> float:
@@ -210,6 +211,16 @@ def _draws(n: int, groups, seed: int, draws: int) -> Iterator[np.ndarray]:
 def _quantiles(figures, level: float) -> tuple[float, float]:
     low, high = np.quantile(figures, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _answers(truth, probability) -> tuple[np.ndarray, np.ndarray]:
+    """truth (n,) and probability (n, C), once they are known to be that: a model that has diverged answers nan."""
+    truth, probability = _rows(truth, probability)
+    if probability.ndim != 2 or not np.allclose(probability.sum(axis=1), 1, atol=1e-2):
+        raise ValueError("the answers are no probabilities: each row must sum to 1")
+    if not ((truth >= 0) & (truth < probability.shape[1])).all():
+        raise ValueError(f"a true class lies outside 0 to {probability.shape[1] - 1}")
+    return truth, probability
 
 
 def _rows(*arrays) -> list[np.ndarray]:

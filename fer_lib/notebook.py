@@ -29,20 +29,26 @@ def find_notebooks(number: str) -> list[Path]:
 
 
 def notebook_parameters(path) -> dict:
-    """{name: default} of the cell tagged `parameters`, which holds plain literals only."""
+    """{name: default} of the cell tagged `parameters`, which holds plain literals only, DATA among them."""
     import nbformat
 
-    cells = nbformat.read(path, as_version=4).cells
+    try:
+        cells = nbformat.read(path, as_version=4).cells
+    except ValueError as error:  # of JSON, or of the notebook format
+        raise InputError(f"{path} is no notebook ({str(error).splitlines()[0]}); restore it from git") from None
     tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
         raise InputError(f"{path} has {len(tagged)} cells tagged parameters, not one")
     values = {}
-    for node in ast.parse(tagged[0]).body:
-        name = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node)
+    for line in tagged[0].splitlines():
         try:
-            values[name] = ast.literal_eval(node.value)
-        except (AttributeError, ValueError):
-            raise InputError(f"{path}: {name} in its parameters cell is no plain literal") from None
+            for node in ast.parse(line).body:
+                (target,) = node.targets
+                values[target.id] = ast.literal_eval(node.value)
+        except (AttributeError, ValueError, SyntaxError):  # papermill reads this cell line by line too
+            raise InputError(f"{path}: {line!r} in its parameters cell is not: NAME = plain literal") from None
+    if "DATA" not in values:
+        raise InputError(f"{path} has no parameter DATA")
     return values
 
 
@@ -54,10 +60,12 @@ def run_notebooks(number: str, given: dict[str, str]) -> int:
     InputError, before any is run: no such notebook, a parameter that one of them does not have, no such data folder.
     """
     planned = [(path, _values(path, given)) for path in find_notebooks(number)]
-    os.chdir(ROOT)  # relative names, since papermill writes them into the executed copy
     for _, values in planned:
         if values["DATA"] != "demo":
             data_folder(values["DATA"])  # refuses before a kernel starts
+        if values["DATA"] not in ("demo", "FER_DATA") and not os.path.isabs(values["DATA"]):
+            values["DATA"] = os.path.relpath(values["DATA"], ROOT)
+    os.chdir(ROOT)  # relative names, since papermill writes them into the executed copy
     return max(_execute(path, values) for path, values in planned)
 
 
@@ -74,14 +82,19 @@ class _AboveTheBar:
     """What the cells print, above papermill's bar: in a training of an hour the bar alone stands still."""
 
     def write(self, text: str) -> None:
-        tqdm.write(text, file=sys.stdout, end="")
+        try:
+            tqdm.write(text, file=sys.stdout, end="")
+            sys.stdout.flush()
+        except BrokenPipeError:  # its reader has gone (`| head`): the work goes on in silence
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    def flush(self) -> None:
-        sys.stdout.flush()
+    def flush(self) -> None:  # papermill asks after each write
+        pass
 
 
 def _execute(path: Path, values: dict) -> int:
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     running = Path("out") / path.stem / f"{path.stem}_failed.ipynb"
     running.parent.mkdir(parents=True, exist_ok=True)
@@ -90,14 +103,32 @@ def _execute(path: Path, values: dict) -> int:
     try:
         papermill.execute_notebook(str(path.relative_to(ROOT)), str(running), values, **cells)
     except papermill.PapermillExecutionError as error:
-        complaint = " ".join(f"{path.name} failed: {error.ename}: {error.evalue}".split())
-        print(f"error: {complaint}; see {running}", file=sys.stderr)
-        return 1
+        return _say_failed(path, f"{error.ename}: {error.evalue}", running)
+    except DeadKernelError:
+        cause = "its Python process died; of too little memory, or of a crash in a library"
+        _note_death(running, cause)
+        return _say_failed(path, cause, running)
     done = Path("out" if values["DATA"] == "demo" else "results") / path.stem / path.name
     done.parent.mkdir(parents=True, exist_ok=True)
     os.replace(running, done)
-    print(f"wrote {done.parent}")
+    _AboveTheBar().write(f"wrote {done.parent}\n")
     return 0
+
+
+def _say_failed(path: Path, cause: str, copy: Path) -> int:
+    print("error: " + " ".join(f"{path.name} failed: {cause}; see {copy}".split()), file=sys.stderr)
+    return 1
+
+
+def _note_death(copy: Path, cause: str) -> None:
+    """The error into the last cell that began, where papermill leaves an exception itself."""
+    import nbformat
+
+    book = nbformat.read(copy, as_version=4)
+    ran = [cell for cell in book.cells if cell.get("execution_count")]
+    for cell in ran[-1:]:
+        cell.outputs.append(nbformat.v4.new_output("error", ename="DeadKernelError", evalue=cause, traceback=[cause]))
+    nbformat.write(book, copy)
 
 
 def _literal(name: str, text: str, default):

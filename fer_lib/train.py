@@ -127,6 +127,7 @@ def fit(model, batches: Batches, epochs: int, folder, score, settings: dict) -> 
     write_json(noted, settings)
     history = json.loads(log.read_text()) if log.exists() else []
     if history:
+        print(f"{len(history)} of {epochs} epochs are in {folder} already", flush=True)
         model.optimizer.build(model.trainable_variables)
         model.load_weights(_weights(folder, len(history)))
         batches.start(epoch=len(history))

@@ -279,3 +279,14 @@ def test_rows_that_do_not_go_together():
         paired_bootstrap([0, 1], [0, 1], [0, 1, 2])
     with pytest.raises(ValueError, match="3 groups for 2 rows"):
         bootstrap_interval([0, 1], groups=[0, 1, 2])
+
+
+@pytest.mark.parametrize("figure", [lambda t, p: classification(t, p, LABELS), expected_calibration_error, temperature])
+def test_what_is_no_answer_has_no_figure(figure):
+    """A model that has diverged must not come out well."""
+    for probability in (np.full((2, 3), np.nan), [[0.5, 0.5, 0.5]] * 2, [0.5, 0.5]):
+        with pytest.raises(ValueError, match="each row must sum to 1"):
+            figure([0, 1], probability)
+    for truth in ([0, 3], [-1, 0]):
+        with pytest.raises(ValueError, match="outside 0 to 2"):
+            figure(truth, one_hot([0, 1]))

@@ -120,9 +120,66 @@ def test_the_parameters_cell_is_one_of_plain_literals(workshop):
     nbformat.write(book, folder / "01_two.ipynb")
     with pytest.raises(InputError, match="has 2 cells tagged parameters, not one"):
         notebook.notebook_parameters(folder / "01_two.ipynb")
-    write(folder, "02_derived", parameters='DATA = "demo"\nTWICE = 2 * 21')
-    with pytest.raises(InputError, match="02_derived.ipynb: TWICE .* plain literal"):
-        notebook.notebook_parameters(folder / "02_derived.ipynb")
+    for name, parameters, complaint in (
+        ("02_derived", 'DATA = "demo"\nTWICE = 2 * 21', "'TWICE = 2 \\* 21' in its parameters cell is not"),
+        ("03_twofold", 'DATA = "demo"\nA = B = 4', "'A = B = 4' in its parameters cell is not"),
+        ("04_unfinished", 'DATA = "demo"\nA =', "'A =' in its parameters cell is not"),
+        ("05_without", "SEED = 1", "has no parameter DATA"),
+    ):
+        write(folder, name, parameters=parameters)
+        with pytest.raises(InputError, match=complaint):
+            notebook.notebook_parameters(folder / f"{name}.ipynb")
+    (folder / "06_text.ipynb").write_text("no JSON")
+    with pytest.raises(InputError, match="06_text.ipynb is no notebook"):
+        notebook.notebook_parameters(folder / "06_text.ipynb")
+
+
+def test_a_kernel_that_dies_is_noted_in_the_copy_and_the_others_run(workshop, capfd):
+    """As when the memory is not enough."""
+    write(workshop / "notebooks", "01_dies", "print('so far')", "import os\nos._exit(3)", "print('never')")
+    write(workshop / "notebooks", "02_runs", "print('I run')")
+    assert notebook.run_notebooks("all", {}) == 1
+    failed = nbformat.read(workshop / "out" / "01_dies" / "01_dies_failed.ipynb", as_version=4)
+    errors = [[o.ename for o in cell.get("outputs", []) if o.output_type == "error"] for cell in failed.cells]
+    assert [names for names, cell in zip(errors, failed.cells, strict=True) if "_exit" in cell.source] == [
+        ["DeadKernelError"]
+    ]
+    assert sum(map(len, errors)) == 1
+    assert "I run" in texts(workshop / "out" / "02_runs" / "02_runs.ipynb")
+    error = capfd.readouterr().err
+    assert "error: 01_dies.ipynb failed: its Python process died" in error and "Traceback" not in error
+
+
+def test_a_relative_folder_counts_from_where_the_user_stands(workshop, monkeypatch):
+    write(workshop / "notebooks", "04_real", "import os\nprint(os.listdir(DATA))")
+    (workshop / "notebooks" / "data").mkdir()
+    (workshop / "notebooks" / "data" / "here").touch()
+    monkeypatch.chdir(workshop / "notebooks")
+    assert notebook.run_notebooks("04", {"DATA": "data"}) == 0
+    assert "['here']" in texts(workshop / "results" / "04_real" / "04_real.ipynb")
+    with pytest.raises(InputError, match="is no folder"):
+        notebook.run_notebooks("04", {"DATA": ""})
+
+
+def test_a_reader_that_goes_does_not_stop_it(workshop):
+    write(workshop / "notebooks", "01_talks", "for i in range(3000):\n    print('line', i, flush=True)")
+    with start_here() as running:
+        running.stdout.readline()
+        running.stdout.close()
+        error = running.stderr.read()
+    assert running.returncode == 0, error
+    assert (workshop / "out" / "01_talks" / "01_talks.ipynb").exists() and "error" not in error
+
+
+def start_here() -> subprocess.Popen:
+    """`python -m fer_lib notebook 1` in a process of its own, whose repository is the current folder."""
+    code = (
+        "import pathlib, sys; from fer_lib import cli, notebook; "
+        "notebook.ROOT = pathlib.Path.cwd(); notebook.NOTEBOOKS = notebook.ROOT / 'notebooks'; "
+        "sys.exit(cli.main(['notebook', '1']))"
+    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, **streams)
 
 
 def test_ctrl_c_stops_the_kernel_and_exits_130(workshop, ctrl_c_is_heeded):
@@ -130,15 +187,7 @@ def test_ctrl_c_stops_the_kernel_and_exits_130(workshop, ctrl_c_is_heeded):
     write(
         workshop / "notebooks", "01_long", "import os, time\nprint('kernel', os.getpid(), flush=True)\ntime.sleep(120)"
     )
-    code = (
-        "import pathlib, sys; from fer_lib import cli, notebook; "
-        "notebook.ROOT = pathlib.Path.cwd(); notebook.NOTEBOOKS = notebook.ROOT / 'notebooks'; "
-        "sys.exit(cli.main(['notebook', '1']))"
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    running = subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    running = start_here()
     line = running.stdout.readline()
     while "kernel" not in line:
         assert running.poll() is None, running.stderr.read()

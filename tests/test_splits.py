@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 
 from fer_lib.datasets.ckplus import load_apex_frames
+from fer_lib.datasets.demo import write_demo
 from fer_lib.errors import InputError
 from fer_lib.files import sha256
 from fer_lib.framing import even_odd
@@ -197,6 +198,16 @@ def test_the_tool_says_what_it_needs(monkeypatch):
     monkeypatch.delenv("FER_DATA", raising=False)
     with pytest.raises(InputError, match="FER_DATA is not set"):
         make_splits.main([])
+
+
+def test_the_tool_takes_whole_data_sets_only(monkeypatch, tmp_path):
+    """Else the demo data, say, would replace the committed files."""
+    write_demo(tmp_path, ["ck_apex"])
+    monkeypatch.setenv("FER_DATA", str(tmp_path))
+    monkeypatch.setattr(make_splits, "SPLITS", tmp_path / "splits")
+    with pytest.raises(InputError, match=r"\d\d samples of ck_apex, not 327; give the released files, whole"):
+        make_splits.main(["ck_apex"])
+    assert not (tmp_path / "splits").exists()
 
 
 def test_fer2013(real_fer2013, tmp_path):

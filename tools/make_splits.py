@@ -33,7 +33,7 @@ def fer2013(path: Path, data: Fer2013) -> None:
         left_out[reason] = np.setdiff1d(np.flatnonzero(data.usage == usage), parts[usage])
     write_split(
         path,
-        data="FER2013 in the official order of 35,887 rows (fer2013.csv or icml_face_data.csv), the first row is 0",
+        data=f"FER2013 in the official order of {len(data):,} rows (fer2013.csv or icml_face_data.csv), first row 0",
         rule="the Usage column; a row whose picture stands verbatim in a later part is left out; PrivateTest is whole",
         command=f"{COMMAND} fer2013",
         parts=parts,
@@ -45,7 +45,7 @@ def fer2013(path: Path, data: Fer2013) -> None:
 def ck_apex(path: Path, frames: list) -> None:
     write_split(
         path,
-        data="CK+ apex frames at full size, 327 files Emotions_t/S*.png",
+        data=f"CK+ apex frames at full size, {len(frames)} files Emotions_t/S*.png",
         rule="frames of subjects with even numbers choose a crop margin, those with odd numbers report",
         command=f"{COMMAND} ck_apex",
         parts={part: [frames[row].path.stem for row in rows] for part, rows in even_odd(frames).items()},
@@ -59,6 +59,9 @@ MAKERS = {
 }
 
 
+ROWS = {"fer2013": 35_887, "ck_apex": 327}  # of the released files
+
+
 def main(names: list[str]) -> None:
     if unknown := set(names) - set(MAKERS):
         raise InputError(f"no split is called {', '.join(unknown)}; there are {', '.join(MAKERS)}")
@@ -66,7 +69,10 @@ def main(names: list[str]) -> None:
         raise InputError("FER_DATA is not set; set it to the folder that holds fer2013/, ck_apex/ and so on")
     for name in names or MAKERS:
         write, load = MAKERS[name]
-        write(SPLITS / f"{name}.json", load(Path(os.environ["FER_DATA"])))
+        data = load(Path(os.environ["FER_DATA"]))
+        if len(data) != ROWS[name]:
+            raise InputError(f"{len(data)} samples of {name}, not {ROWS[name]}; give the released files, whole")
+        write(SPLITS / f"{name}.json", data)
         print(SPLITS / f"{name}.json")
 
 

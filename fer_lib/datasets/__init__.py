@@ -25,6 +25,6 @@ def data_folder(data: str, seed: int = 1, parts: Iterable[str] = ("fer2013",)) -
     if data == "FER_DATA" and not os.environ.get("FER_DATA"):
         raise InputError("FER_DATA is not set; set it to the folder that holds fer2013/, ck_apex/ and so on")
     folder = Path(os.environ["FER_DATA"] if data == "FER_DATA" else data)
-    if not folder.is_dir():
+    if not data or not folder.is_dir():
         raise InputError(f"{folder} is no folder; DATA is demo, FER_DATA or the folder that holds fer2013/ and so on")
     return folder
