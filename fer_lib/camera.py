@@ -407,8 +407,8 @@ def _write(camera, recognize, draw, out: Path, va: bool, reason: str, progress: 
         rows_out = stack.enter_context(CsvTable(table, columns(va, video=True)))
         writer = stack.enter_context(VideoWriter(video, width, height, rate=camera.rate))
         for image, time_s in chain([first], pictures):
-            if image.shape[:2] != (height, width):  # a stream that changed its quality
-                image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+            if image.shape[:2] != (height, width):  # a stream that changed its quality, or a phone that was turned
+                image = _fitted(image, width, height)
             faces = recognize(image)
             annotated = draw(image, faces)
             rows = video_rows(faces, summary.source, summary.frames, time_s)
@@ -422,6 +422,16 @@ def _write(camera, recognize, draw, out: Path, va: bool, reason: str, progress: 
             bar.step()
     summary.video, summary.table = video, table
     _say_stopped(camera, summary)
+
+
+def _fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The picture as large as it fits into width x height with its proportions kept, centred on black."""
+    scale = min(height / image.shape[0], width / image.shape[1])
+    inner_height, inner_width = (max(1, round(scale * side)) for side in image.shape[:2])
+    inner = cv2.resize(image, (inner_width, inner_height), interpolation=cv2.INTER_AREA)
+    above, left = (height - inner_height) // 2, (width - inner_width) // 2
+    below, right = height - inner_height - above, width - inner_width - left
+    return cv2.copyMakeBorder(inner, above, below, left, right, cv2.BORDER_CONSTANT)
 
 
 def _say_stopped(camera: Camera, summary: CameraSummary) -> None:

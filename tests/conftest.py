@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = ROOT / "test_photo"
+WITHIN_S = 60.0  # a busy machine's patience
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -46,6 +49,39 @@ def one_line_error(done: subprocess.CompletedProcess) -> str:
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
     return lines[0]
+
+
+def until(look, what: str):
+    """The first true answer of `look`; fails when there is none in time."""
+    deadline = time.monotonic() + WITHIN_S
+    while time.monotonic() < deadline:
+        if answer := look():
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(f"not within {WITHIN_S:.0f} s: {what}")
+
+
+def make_film(path: Path, image: np.ndarray, count: int, rate: int = 25, tone: bool = False) -> Path:
+    """A film of count frames of one (H, W, 3) uint8 RGB picture, H and W even; tone: with a sound of 16 kHz."""
+    import av
+
+    sampling = 16_000
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "crf": "12"})
+        picture.height, picture.width, picture.pix_fmt = *image.shape[:2], "yuv420p"
+        sound = container.add_stream("aac", rate=sampling, layout="mono") if tone else None
+        for index in range(count):
+            frame = av.VideoFrame.from_ndarray(image)
+            frame.pts, frame.time_base = index, Fraction(1, rate)
+            container.mux(picture.encode(frame))
+            if tone:
+                at = np.arange(index * sampling // rate, (index + 1) * sampling // rate)
+                heard = av.AudioFrame.from_ndarray(np.sin(at / 8, dtype=np.float32)[None], format="fltp", layout="mono")
+                heard.sample_rate, heard.pts, heard.time_base = sampling, int(at[0]), Fraction(1, sampling)
+                container.mux(sound.encode(heard))
+        for stream in (picture, sound) if tone else (picture,):
+            container.mux(stream.encode(None))
+    return path
 
 
 @pytest.fixture

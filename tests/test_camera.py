@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from fractions import Fraction
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
@@ -18,6 +19,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from conftest import make_film
 from mjpeg import jpeg, mjpeg_camera, serving
 
 from fer_lib import camera as camera_module
@@ -25,7 +27,7 @@ from fer_lib.camera import Camera, LiveView, open_camera, run_camera, show_pictu
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS, Faces
 from fer_lib.images import read_image
-from fer_lib.video import annotate_video
+from fer_lib.video import VideoWriter, annotate_video
 
 RED = (230, 30, 30)
 
@@ -39,20 +41,12 @@ def one_face(image):
 @pytest.fixture
 def film(tmp_path) -> Path:
     """30 red frames in 0.6 s, in a folder of their own."""
-    return make_film(tmp_path / "in" / "film.mp4")
+    (tmp_path / "in").mkdir()
+    return red_film(tmp_path / "in" / "film.mp4")
 
 
-def make_film(path, count=30, rate=50, colour=RED) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate)
-        stream.width, stream.height, stream.pix_fmt = 96, 80, "yuv420p"
-        for index in range(count):
-            frame = av.VideoFrame.from_ndarray(np.full((80, 96, 3), colour, np.uint8))
-            frame.pts, frame.time_base = index, Fraction(1, rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+def red_film(path, count=30) -> Path:
+    return make_film(path, np.full((80, 96, 3), RED, np.uint8), count, rate=50)
 
 
 class FakeWindow:
@@ -189,6 +183,20 @@ def test_frame_rate_is_in_the_picture(film, tmp_path, clock):
     assert last[60:, :60].max() > 240 and last[60:, :60].min() < 20  # white on black
 
 
+def test_frame_rate_is_smoothed(film, tmp_path, clock, monkeypatch):
+    """After one at 50 frames/s the next takes 0.12 s, 8.3 frames/s, and counts for 0.12: 50 + 0.12 (8.3 - 50) = 45."""
+    texts, noted = [], camera_module._noted
+    monkeypatch.setattr(camera_module, "_noted", lambda image, text: texts.append(text) or noted(image, text))
+    waits = iter([0, 0, 0.1])
+
+    def recognize(image):
+        clock.sleep(next(waits))
+        return Faces.empty()
+
+    run_camera(film, recognize, out=tmp_path, open_window=FakeWindow(["", "", "q"]))
+    assert texts == ["50 frames/s", "45 frames/s"]
+
+
 def test_without_a_screen_it_says_so_and_writes(film, tmp_path, monkeypatch, capsys):
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
@@ -244,6 +252,26 @@ def test_camera_that_stops_and_changes_its_size(tmp_path, monkeypatch, capsys):
     run_camera("0", one_face, out=tmp_path, open_window=window)
     assert [image.shape[:2] for image in window.shown] == sizes
     assert "stopped sending pictures after 4" in capsys.readouterr().err
+
+
+def test_phone_that_is_turned(tmp_path, monkeypatch):
+    """640x480, then 480x640: that one is shrunk to 360x480 between black borders of 140, and a square stays one."""
+    flat, upright = np.full((480, 640, 3), 60, np.uint8), np.full((640, 480, 3), 60, np.uint8)
+    flat[200:320, 180:300] = upright[200:320, 180:300] = 250
+    fake_camera(monkeypatch, [flat, upright])
+    images = []
+
+    def square(image):
+        images.append(image)
+        y, x = np.nonzero(image[..., 0] > 150)
+        return replace(one_face(image), xyxy=np.array([[x.min(), y.min(), x.max() + 1, y.max() + 1]], np.int32))
+
+    rows = []
+    run_camera("0", square, out=tmp_path, window=False, progress=False, on_rows=rows.extend)
+    assert [[row[key] for key in "xywh"] for row in rows] == [[180, 200, 120, 120], [275, 150, 90, 90]]
+    inside = np.zeros((480, 640), bool)
+    inside[:, 140:500] = True
+    assert np.array_equal(images[1].any(axis=2), inside)
 
 
 def test_stream_that_stalls_goes_on_and_ends(tmp_path, monkeypatch, capsys):
@@ -370,6 +398,24 @@ def test_interrupt_keeps_video_and_table(film, tmp_path):
     assert len(table.read_text().splitlines()) == 11
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heeded")
+def test_interrupt_between_video_and_table_waits_for_the_row(film, tmp_path, monkeypatch):
+    class Interrupted(VideoWriter):
+        def write(self, image, time_s):
+            super().write(image, time_s)
+            if self.frames == 10:
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(camera_module, "VideoWriter", Interrupted)
+    rows = []
+    with pytest.raises(KeyboardInterrupt):
+        run_camera(film, one_face, out=tmp_path / "out", window=False, progress=False, on_rows=rows.extend)
+    table, video = sorted((tmp_path / "out").iterdir())
+    with av.open(str(video)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 10
+    assert len(table.read_text().splitlines()) == 11 and len(rows) == 10
+
+
 @pytest.mark.parametrize(
     ("source", "cure"),
     [
@@ -394,7 +440,7 @@ def test_source_that_does_not_open(tmp_path, monkeypatch, source, cure, capfd):
     Path("folder").mkdir()
     Path("noise.mp4").write_bytes(np.random.default_rng(1).bytes(20_000))
     Path("empty.mp4").touch()
-    cut = make_film(tmp_path / "cut.mkv", count=200)
+    cut = red_film(tmp_path / "cut.mkv", count=200)
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     with pytest.raises(InputError, match=cure) as caught:
         run_camera(source, one_face, out=tmp_path / "out")
@@ -443,7 +489,7 @@ def test_quiet_gives_stderr_back():
 
 
 def test_a_file_is_refused_as_the_video_command_refuses_it(tmp_path):
-    path = make_film(tmp_path / "cut.mp4", count=200)
+    path = red_film(tmp_path / "cut.mp4", count=200)
     path.write_bytes(path.read_bytes()[:-300])
     refusals = []
     for use in (lambda: annotate_video(path, one_face, tmp_path / "o.mp4"), lambda: open_camera(path)):

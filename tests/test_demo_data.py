@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import cv2
 import numpy as np
@@ -204,6 +204,19 @@ def test_prototypes_name_every_emotion_and_only_known_units():
     assert demo.expression("uncertain", 1.0, rng).max() <= 0.5
 
 
+def test_scenes_vary_in_every_field():
+    rng = np.random.default_rng(0)
+    scenes = [demo.random_scene(rng) for _ in range(100)]
+    limits = {"yaw": (-25, 25), "pitch": (-14, 14), "roll": (-14, 14), "zoom": (0.96, 1.16), "shift": (-0.03, 0.03)}
+    limits |= {"gaze": (-1, 1), "light": (-0.45, 0.45), "exposure": (0.75, 1.12), "contrast": (0.8, 1.15)}
+    limits |= {"noise": (0, 6), "blur": (0, 0.012), "background": (0, 255), "noise_seed": (0, 1 << 31)}
+    for field in fields(demo.Scene):
+        values = np.array([getattr(scene, field.name) for scene in scenes], float).reshape(100, -1)
+        low, high = limits[field.name]
+        assert low <= values.min() and values.max() <= high, field.name
+        assert (np.ptp(values, axis=0) > 0.4 * (high - low)).all(), field.name  # light comes from above: half of it
+
+
 def test_same_seed_same_data_another_seed_another():
     first, again, other = demo.stills(12, 5), demo.stills(12, 5), demo.stills(12, 6)
     for name in ("pictures", "emotion", "intensity", "votes", "label", "identity", "action_units"):
@@ -371,6 +384,13 @@ def test_a_sequence_goes_from_neutral_to_the_apex():
     still = demo.sequence("neutral", 7, number=2, seed=3)
     assert still.action_units.max() < 0.1  # no more than a resting face
     assert demo.sequence("fear", 2, size=24, colour=True).pictures.shape == (2, 24, 24, 3)
+
+
+def test_muscles_do_not_start_together():
+    units = demo.plan("surprise", 9, number=1, seed=4).action_units[..., 0]
+    shown = units[-1] > 0.2
+    share = units[4, shown] / units[-1, shown]  # of their apex, half way
+    assert shown.sum() >= 3 and np.ptp(share) > 0.05
 
 
 def test_a_sequence_is_one_take():

@@ -95,6 +95,23 @@ def test_apex_frames_show_one_face_to_the_detectors(folder):
             assert 120 < side < 300  # a face of a third of the height or so
 
 
+def test_apex_frames_are_drawn_at_the_apex(tmp_path, monkeypatch):
+    drawn, draw = [], demo.Plan.draw
+
+    def noted(plan, frame, **view):
+        drawn.append((plan, view))
+        return draw(plan, frame, **view)
+
+    monkeypatch.setattr(demo.Plan, "draw", noted)
+    demo.write_ck_apex(tmp_path, subjects=1, seed=SEED)
+    frames = load_apex_frames(tmp_path / "ck_apex")
+    for frame, (plan, view) in zip(frames, drawn, strict=True):
+        last = len(plan.scenes) - 1
+        assert int(frame.path.stem[-8:]) == last + 1  # counted from 1
+        expected = draw(plan, last, **view)[75:565]  # 490 of 640 rows
+        assert np.array_equal(cv2.imread(str(frame.path), cv2.IMREAD_GRAYSCALE), expected)
+
+
 def test_utkface_with_its_oddities(folder):
     data = load_utkface(folder / "utkface")
     assert len(data) == 24 and len(data.skipped) == 1  # 24 pictures, one of them twice, one without race
@@ -164,14 +181,23 @@ def test_kaggle_folders_hold_the_rows_of_the_csv(folder, tmp_path):
 
 def test_write_demo_leaves_what_is_there_alone(tmp_path):
     assert demo.write_demo(tmp_path, ["tables"], seed=1) == tmp_path
-    assert [path.name for path in tmp_path.iterdir()] == ["tables"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["DEMO.txt", "tables"]
     before = files(tmp_path)
     with pytest.raises(InputError, match="there already"):
         demo.write_demo(tmp_path, ["utkface", "tables"], seed=2)
     with pytest.raises(InputError, match="no demo part 'uvanemo'; there are fer2013, ckplus"):
         demo.write_demo(tmp_path, ["CK+48", "uvanemo"])
     assert files(tmp_path) == before  # nothing was begun either
-    assert demo.write_demo(tmp_path / "empty", []) == tmp_path / "empty"
+    assert demo.write_demo(tmp_path / "empty", []) == tmp_path / "empty" and not (tmp_path / "empty").exists()
+
+
+def test_write_demo_says_what_is_drawn(tmp_path, monkeypatch):
+    for part in ("utkface", "tables", "CK+48"):
+        monkeypatch.setitem(demo.PARTS, part, lambda folder, seed: None)
+    demo.write_demo(tmp_path / "a", ["utkface", "tables"])
+    demo.write_demo(tmp_path / "a", ["CK+48"])
+    note = "drawn by fer_lib.datasets.demo, no real faces; write demo beside every figure made from them\n"
+    assert (tmp_path / "a" / "DEMO.txt").read_text() == f"utkface, tables: {note}CK+48: {note}"
 
 
 @pytest.mark.parametrize(

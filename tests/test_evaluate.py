@@ -53,6 +53,9 @@ def test_duplicates_are_left_out():
     answers = outputs(np.eye(9)[[HAPPY] * 4], ["happy", "happy", "happy", "sad"])
     report = figures(answers, table, "PrivateTest", HEADS)
     assert (report["n"], report["accuracy"], report["accuracy_without_duplicates"]) == (4, 0.75, 0.5)
+    found = intervals(answers, table, "PrivateTest", HEADS)
+    assert found["accuracy_without_duplicates"] == (0, 1)  # of two rows both are wrong in a quarter of the draws
+    assert found["accuracy"] == (0.25, 1)  # of four rows all are wrong in one of 256
 
 
 def test_nothing_but_duplicates():

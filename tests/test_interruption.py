@@ -12,7 +12,6 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import av
 import numpy as np
 import pandas
 import pytest
-from conftest import PHOTOS, ROOT
+from conftest import PHOTOS, ROOT, WITHIN_S, make_film, until
 from mjpeg import mjpeg_camera
 from PIL import Image
 
@@ -33,45 +32,19 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows knows no SIGINT from another process"),
 ]
 
-WITHIN_S = 60.0  # a busy machine's
 SMALL = (192, 160)  # pixels of the films here
 
 
-def until(look, what: str):
-    """The first true answer of `look`; fails when there is none in time."""
-    deadline = time.monotonic() + WITHIN_S
-    while time.monotonic() < deadline:
-        if answer := look():
-            return answer
-        time.sleep(0.01)
-    raise AssertionError(f"not within {WITHIN_S:.0f} s: {what}")
-
-
-def make_film(path: Path, count: int) -> Path:
+def talking_portrait(path: Path, count: int) -> Path:
     """A still portrait at 25 frames/s with a tone."""
     image = np.asarray(Image.fromarray(read_image(PHOTOS / "grace_hopper.jpg")).resize(SMALL))
-    rate = 16_000
-    with av.open(str(path), "w") as container:
-        picture = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
-        picture.width, picture.height, picture.pix_fmt = *SMALL, "yuv420p"
-        sound = container.add_stream("aac", rate=rate, layout="mono")
-        for index in range(count):
-            frame = av.VideoFrame.from_ndarray(image)
-            frame.pts, frame.time_base = index, Fraction(1, 25)
-            container.mux(picture.encode(frame))
-            at = np.arange(index * rate // 25, (index + 1) * rate // 25)
-            tone = av.AudioFrame.from_ndarray(np.sin(at / 8, dtype=np.float32)[None], format="fltp", layout="mono")
-            tone.sample_rate, tone.pts, tone.time_base = rate, int(at[0]), Fraction(1, rate)
-            container.mux(sound.encode(tone))
-        for stream in (picture, sound):
-            container.mux(stream.encode(None))
-    return path
+    return make_film(path, image, count, tone=True)
 
 
 @pytest.fixture(scope="module")
 def long_film(tmp_path_factory) -> Path:
     """A minute: longer than any test here looks on."""
-    return make_film(tmp_path_factory.mktemp("film") / "long.mp4", 1500)
+    return talking_portrait(tmp_path_factory.mktemp("film") / "long.mp4", 1500)
 
 
 @contextmanager
@@ -190,7 +163,7 @@ def test_ctrl_c_in_a_folder_of_photos(tmp_path):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_in_videos(tmp_path, seed):
     """kill -9 at some moment: what has a final name plays, and a table is whole."""
-    films = [make_film(tmp_path / f"{name}.mp4", 40) for name in "abc"]
+    films = [talking_portrait(tmp_path / f"{name}.mp4", 40) for name in "abc"]
     out, random = tmp_path / "out", np.random.default_rng(seed)
     with start("video_fer.py", *films, "--out", out) as process:
         until(lambda: list(out.glob("*_fer.mp4")) or process.poll() is not None, "the first video")

@@ -13,15 +13,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
-import av
 import cv2
 import numpy as np
 import pytest
-from conftest import PHOTOS, ROOT
+from conftest import PHOTOS, ROOT, WITHIN_S, make_film, until
 from mjpeg import jpeg, mjpeg_camera
 from PIL import Image, ImageGrab
 
@@ -30,7 +28,6 @@ from fer_lib.images import read_image
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Xvfb is for Linux")
 
-WITHIN_S = 60.0  # a busy machine's; on a quiet one everything here is done within three seconds
 RED = (230, 30, 30)
 FACE = (slice(60, 170), slice(60, 200))  # where the face is in the film's picture, by eye
 CORNER = (slice(284, 298), slice(2, 40))  # where the frame rate begins
@@ -40,16 +37,6 @@ def lacking(what: str):
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what}: CI must test the window")
     pytest.skip(f"{what}: no window can be tested here")
-
-
-def until(look, what: str):
-    """The first true answer of `look`; fails when there is none in time."""
-    deadline = time.monotonic() + WITHIN_S
-    while time.monotonic() < deadline:
-        if answer := look():
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(f"not within {WITHIN_S:.0f} s: {what}")
 
 
 class Screen:
@@ -146,15 +133,7 @@ def still(path: Path, count: int) -> Path:
     """A film of one picture at 10 frames/s, 480x300: left a portrait, right plain red; a face is found in it."""
     image = np.full((300, 480, 3), RED, np.uint8)
     image[:, :256] = np.asarray(Image.fromarray(read_image(PHOTOS / "grace_hopper.jpg")).resize((256, 300)))
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10, options={"preset": "ultrafast", "crf": "12"})
-        stream.width, stream.height, stream.pix_fmt = 480, 300, "yuv420p"
-        for index in range(count):
-            frame = av.VideoFrame.from_ndarray(image)
-            frame.pts, frame.time_base = index, Fraction(1, 10)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    return make_film(path, image, count, rate=10)
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from fer_lib.datasets.fer2013 import FERPLUS_COLUMNS, USAGES, VOTE_NAMES
 from fer_lib.errors import InputError
 from fer_lib.faces import FER2013_EMOTIONS
 
+NOTE = "drawn by fer_lib.datasets.demo, no real faces; write demo beside every figure made from them"
 CK_SUBJECTS = 18
 CK_CODES = {emotion: code for code, emotion in CK_EMOTIONS.items()}
 
@@ -36,7 +37,8 @@ def write_demo(folder, parts: Iterable[str] | None = None, seed: int = 0) -> Pat
     """Write parts of a FER_DATA folder under `folder`, which is returned as a Path; all of PARTS unless given.
 
     Sizes are the defaults of the writers below, for a notebook to run through in seconds. A part that stands there
-    already is not touched, it might be the real one. InputError: such a part, or an unknown name.
+    already is not touched, it might be the real one. DEMO.txt gets a line that says what is drawn. InputError: such a
+    part, or an unknown name.
     """
     folder = Path(folder)
     for part in (parts := tuple(PARTS if parts is None else parts)):
@@ -44,6 +46,10 @@ def write_demo(folder, parts: Iterable[str] | None = None, seed: int = 0) -> Pat
             raise InputError(f"there is no demo part {part!r}; there are {', '.join(PARTS)}")
         if (folder / part).exists():
             raise InputError(f"{folder / part} is there already; give demo data a folder of its own")
+    if parts:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "DEMO.txt", "a", encoding="utf-8") as note:  # first, so that a broken run is marked too
+            note.write(f"{', '.join(parts)}: {NOTE}\n")
     for part in parts:
         PARTS[part](folder, seed=seed)
     return folder
