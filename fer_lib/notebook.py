@@ -125,7 +125,7 @@ def _note_death(copy: Path, cause: str) -> None:
     import nbformat
 
     book = nbformat.read(copy, as_version=4)
-    ran = [cell for cell in book.cells if cell.get("execution_count")]
+    ran = [cell for cell in book.cells if cell.cell_type == "code" and cell.metadata.papermill.start_time]
     for cell in ran[-1:]:
         cell.outputs.append(nbformat.v4.new_output("error", ename="DeadKernelError", evalue=cause, traceback=[cause]))
     nbformat.write(book, copy)
