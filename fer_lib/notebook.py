@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from fer_lib.cli import complain, say
 from fer_lib.datasets import data_folder
 from fer_lib.errors import InputError
 from fer_lib.weights import ROOT
@@ -103,21 +104,18 @@ def _execute(path: Path, values: dict) -> int:
     try:
         papermill.execute_notebook(str(path.relative_to(ROOT)), str(running), values, **cells)
     except papermill.PapermillExecutionError as error:
-        return _say_failed(path, f"{error.ename}: {error.evalue}", running)
+        complain(f"{path.name} failed: {error.ename}: {error.evalue}; see {running}")
+        return 1
     except DeadKernelError:
         cause = "its Python process died; of too little memory, or of a crash in a library"
         _note_death(running, cause)
-        return _say_failed(path, cause, running)
+        complain(f"{path.name} failed: {cause}; see {running}")
+        return 1
     done = Path("out" if values["DATA"] == "demo" else "results") / path.stem / path.name
     done.parent.mkdir(parents=True, exist_ok=True)
     os.replace(running, done)
-    _AboveTheBar().write(f"wrote {done.parent}\n")
+    say(f"wrote {done.parent}")
     return 0
-
-
-def _say_failed(path: Path, cause: str, copy: Path) -> int:
-    print("error: " + " ".join(f"{path.name} failed: {cause}; see {copy}".split()), file=sys.stderr)
-    return 1
 
 
 def _note_death(copy: Path, cause: str) -> None:

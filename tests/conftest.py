@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -41,6 +42,18 @@ def run_script(*arguments, timeout=120, **kwargs) -> subprocess.CompletedProcess
     return subprocess.run(
         [sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=timeout, **kwargs
     )
+
+
+@contextmanager
+def script_running(env: dict[str, str], *arguments) -> Iterator[subprocess.Popen]:
+    """A script at work, from the repository root; it does not outlive the block."""
+    command = [sys.executable, *map(str, arguments)]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=env, **streams) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def one_line_error(done: subprocess.CompletedProcess) -> str:

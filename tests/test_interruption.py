@@ -11,7 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import av
 import numpy as np
 import pandas
 import pytest
-from conftest import PHOTOS, ROOT, WITHIN_S, make_film, until
+from conftest import PHOTOS, ROOT, WITHIN_S, make_film, script_running, until
 from mjpeg import mjpeg_camera
 from PIL import Image
 
@@ -47,17 +47,10 @@ def long_film(tmp_path_factory) -> Path:
     return talking_portrait(tmp_path_factory.mktemp("film") / "long.mp4", 1500)
 
 
-@contextmanager
-def start(*arguments) -> Iterator[subprocess.Popen]:
-    """A script as a user starts it where there is no screen; it does not outlive the block."""
+def start(*arguments) -> AbstractContextManager[subprocess.Popen]:
+    """A script as a user starts it where there is no screen."""
     env = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    command = [sys.executable, *map(str, arguments)]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=ROOT, env=env, **streams) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return script_running(env, *arguments)
 
 
 def rows_are_coming(out: Path) -> bool:

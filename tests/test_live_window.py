@@ -12,14 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-from conftest import PHOTOS, ROOT, WITHIN_S, make_film, until
+from conftest import PHOTOS, WITHIN_S, make_film, script_running, until
 from mjpeg import jpeg, mjpeg_camera
 from PIL import Image, ImageGrab
 
@@ -110,17 +110,10 @@ def screen() -> Iterator[Screen]:
         server.wait()
 
 
-@contextmanager
-def running(screen: Screen, *arguments) -> Iterator[subprocess.Popen]:
+def running(screen: Screen, *arguments) -> AbstractContextManager[subprocess.Popen]:
     """A script as a user starts it from a terminal on that screen."""
     env = {key: value for key, value in os.environ.items() if key != "WAYLAND_DISPLAY"} | {"DISPLAY": screen.name}
-    command = [sys.executable, *map(str, arguments)]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=ROOT, env=env, **streams) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return script_running(env, *arguments)
 
 
 def finished(process: subprocess.Popen) -> tuple[int, str, str]:

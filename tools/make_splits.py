@@ -7,7 +7,6 @@ The same data gives the same files, byte by byte.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -16,7 +15,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from fer_lib.datasets.ckplus import load_apex_frames  # noqa: E402  the path must be set first
+from fer_lib.datasets import data_folder  # noqa: E402  the path must be set first
+from fer_lib.datasets.ckplus import load_apex_frames  # noqa: E402
 from fer_lib.datasets.fer2013 import USAGES, Fer2013, load_fer2013  # noqa: E402
 from fer_lib.errors import InputError  # noqa: E402
 from fer_lib.framing import even_odd  # noqa: E402
@@ -65,11 +65,10 @@ ROWS = {"fer2013": 35_887, "ck_apex": 327}  # of the released files
 def main(names: list[str]) -> None:
     if unknown := set(names) - set(MAKERS):
         raise InputError(f"no split is called {', '.join(unknown)}; there are {', '.join(MAKERS)}")
-    if "FER_DATA" not in os.environ:
-        raise InputError("FER_DATA is not set; set it to the folder that holds fer2013/, ck_apex/ and so on")
+    folder = data_folder("FER_DATA")
     for name in names or MAKERS:
         write, load = MAKERS[name]
-        data = load(Path(os.environ["FER_DATA"]))
+        data = load(folder)
         if len(data) != ROWS[name]:
             raise InputError(f"{len(data)} samples of {name}, not {ROWS[name]}; give the released files, whole")
         write(SPLITS / f"{name}.json", data)

@@ -11,6 +11,7 @@ import numpy as np
 
 from fer_lib.detect import resize
 from fer_lib.errors import InputError
+from fer_lib.files import sha256
 from fer_lib.images import read_image
 
 RACES = ("white", "black", "asian", "indian", "other")  # codes 0-4 of the names
@@ -67,7 +68,7 @@ def load_utkface(root, decode: bool = False) -> UtkFace:
         raise InputError(f"{root} holds no age_gender_race_time.jpg files; give the folder of UTKFace pictures")
     paths = [file for file, _ in found]
     age, gender, race = np.array([[int(part) for part in match.groups()] for _, match in found]).T
-    hashes = [hashlib.sha256(read_image(file).tobytes() if decode else file.read_bytes()).digest() for file in paths]
+    hashes = [hashlib.sha256(read_image(file).tobytes()).hexdigest() if decode else sha256(file) for file in paths]
     first_row = {}
     group = np.array([first_row.setdefault(digest, row) for row, digest in enumerate(hashes)])
     column = np.empty(len(paths), object)
