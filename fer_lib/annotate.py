@@ -33,10 +33,15 @@ def va_text(valence: float, arousal: float, va_scale: str = "unit") -> str:
     return f"V {valence:+.2f}  A {arousal:+.2f}"
 
 
+def answers(faces: Faces) -> list[str]:
+    """ "happy 98%" for each face; "uncertain (sad 38%)" where the best emotion is too improbable to be called."""
+    pairs = zip(faces.best()[0], *faces.top(), strict=True)
+    return [f"{name} {p:.0%}" if name == best else f"{name} ({best} {p:.0%})" for best, name, p in pairs]
+
+
 def captions(faces: Faces, va_scale: str = "unit") -> list[list[str]]:
     """The caption lines of each face: emotion and per cent, then valence and arousal if there are any."""
-    names, confidence = faces.top()
-    lines = [[f"{name} {100 * p:.0f}%"] for name, p in zip(names, confidence, strict=True)]
+    lines = [[answer] for answer in answers(faces)]
     if faces.va is not None:
         for row, va in zip(lines, faces.va.tolist(), strict=True):
             row.append(va_text(*va, va_scale))

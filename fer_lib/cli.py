@@ -60,6 +60,15 @@ def _add_recognition(parser) -> None:
     parser.add_argument(
         "--min-face", type=int, default=0, metavar="PX", help="smallest face side (default: by picture)"
     )
+    parser.add_argument(
+        "--balanced", action="store_true", help="take every emotion for equally likely beforehand, as for acted ones"
+    )
+    parser.add_argument(
+        "--uncertain-below",
+        type=float,
+        metavar="P",
+        help="say uncertain when no emotion is as probable as P, 0 to 1 (default: the model's card)",
+    )
 
 
 def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
@@ -70,6 +79,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     photo = commands.add_parser("photo", help="label pictures and folders of pictures")
     photo.add_argument("inputs", nargs="+", metavar="PATH", help="pictures and folders; then, if you like, the word va")
     photo.add_argument("--show", action="store_true", help="show each annotated picture in a window; any key goes on")
+    photo.add_argument("--explain", action="store_true", help="also a picture of what spoke for each face's answer")
     video = commands.add_parser("video", help="label video files")
     video.add_argument("inputs", nargs="+", metavar="VIDEO", help="video files; then, if you like, the word va")
     video.add_argument("--show", action="store_true", help="show the frames in a window meanwhile; q closes it")
@@ -205,9 +215,19 @@ def _recogniser(options):
 
     if options.min_face < 0:
         raise InputError("--min-face must be 0 or more pixels")
+    if options.uncertain_below is not None and not 0 <= options.uncertain_below <= 1:
+        raise InputError("--uncertain-below must be a probability, 0 to 1")
     check_folder(options.out)
     model = DEFAULT_MODEL if options.model is None else options.model
-    return Recognizer(model, options.detector, options.cascade, options.min_face, options.va)
+    return Recognizer(
+        model,
+        options.detector,
+        options.cascade,
+        options.min_face,
+        options.va,
+        uncertain_below=options.uncertain_below,
+        balanced=options.balanced,
+    )
 
 
 def _each(inputs, work) -> int:
@@ -225,9 +245,9 @@ def _each(inputs, work) -> int:
     return code
 
 
-def _face_line(source, number, row, va_scale) -> str:
+def _face_line(source, number, row, answer, va_scale) -> str:
     box = f"{row['x']},{row['y']} {row['w']}x{row['h']}"
-    text = f"{source}: face {number} at {box}: {row['emotion']} {row['confidence']:.0%}"
+    text = f"{source}: face {number} at {box}: {answer}"
     if "valence" in row:
         from fer_lib.annotate import va_text
 
@@ -267,7 +287,7 @@ def run_photo(options) -> int:
 
 def _label_picture(picture: Path, recognise, names, options):
     """Read, recognise, draw, write and tell one picture: (its Faces, their rows)."""
-    from fer_lib.annotate import draw_faces
+    from fer_lib.annotate import answers, draw_faces
     from fer_lib.images import jpeg_complaint, read_image, writable_suffix, write_image
 
     image = read_image(picture)
@@ -278,15 +298,27 @@ def _label_picture(picture: Path, recognise, names, options):
     if complaint:
         print(f"{picture}: may be damaged ({complaint}); compare it with its source", file=sys.stderr)
     rows = faces.records(str(picture))
-    for number, row in enumerate(rows, start=1):
-        say(_face_line(picture, number, row, options.va_scale))
+    for number, (row, answer) in enumerate(zip(rows, answers(faces), strict=True), start=1):
+        say(_face_line(picture, number, row, answer, options.va_scale))
     if not len(faces):
         say(f"{picture}: no face found")
+    if options.explain:
+        _explain(image, faces, recognise, names(picture, ".png", "explained"), options.va_scale)
     if options.show:
         from fer_lib.camera import show_picture
 
         show_picture(annotated, picture.name)
     return faces, rows
+
+
+def _explain(image, faces, recognise, path: Path, va_scale: str) -> None:
+    """Write what moved the answers; nothing without a face."""
+    from fer_lib.explain import explained_picture
+    from fer_lib.images import write_image
+
+    if len(faces):
+        write_image(path, explained_picture(recognise, image, faces, va_scale))
+        say(f"wrote {path}")
 
 
 def _group_mood(folder, pictures: list, va_scale: str) -> str:

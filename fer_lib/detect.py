@@ -33,6 +33,7 @@ SMALLEST_FACE = 48  # px; below FER2013's own 48 there is little expression left
 SMALLEST_SHARE = 1 / 60  # of the longer side: a person in the last row of a group photo
 SMALL_PICTURE_SHARE = 1 / 13  # of the longer side: in a thumbnail smaller faces are looked for, as one pass sees them
 LEAST_FACE = 16  # px
+LEAST_ROLL = 3.0  # degrees: the spread of the eyes' line on upright heads; below it a picture is not interpolated
 SLACK = 0.8  # of the smallest face, while looking: boxes of one face differ, and a cascade needs several sizes to agree
 
 # ------------------------------------------------------------------------------------------------ resizing and cutting
@@ -57,19 +58,28 @@ def _resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def crop_faces(image: np.ndarray, faces: Faces, size: int, margin: float) -> np.ndarray:
+def crop_faces(image: np.ndarray, faces: Faces, size: int, margin: float, level: bool = False) -> np.ndarray:
     """(N, size, size, 3) uint8: one square per face, centred on its box, of side max(w, h) * (1 + 2 * margin).
 
     image is (H, W, 3) uint8. margin is a share of the box per side and may be negative (-0.1 takes a tenth off each
-    side). Where the square leaves the picture, the picture's edge is repeated.
+    side). level: turn the square with the head, so that the eyes lie level, where the detector knows the roll. Where
+    the square leaves the picture, the picture's edge is repeated.
     """
     _check_image(image)
     crops = np.empty((len(faces), size, size, 3), np.uint8)
+    rolls = faces.roll.tolist() if level and faces.roll is not None else [0.0] * len(faces)
     for i, (x1, y1, x2, y2) in enumerate(faces.xyxy.tolist()):
         side = max(1, round(max(x2 - x1, y2 - y1) * (1 + 2 * margin)))
-        left = int(np.floor((x1 + x2 - side) / 2 + 0.5))
-        top = int(np.floor((y1 + y2 - side) / 2 + 0.5))
-        crops[i] = resize(_cut(image, left, top, side, cv2.BORDER_REPLICATE), size)
+        wide = side if abs(rolls[i]) < LEAST_ROLL else int(np.ceil(side * np.sqrt(2)))  # its corners, however turned
+        left = int(np.floor((x1 + x2 - wide) / 2 + 0.5))
+        top = int(np.floor((y1 + y2 - wide) / 2 + 0.5))
+        part = _cut(image, left, top, wide, cv2.BORDER_REPLICATE)
+        if wide != side:
+            middle = (wide - 1) / 2
+            turn = cv2.getRotationMatrix2D((middle, middle), rolls[i], 1.0)
+            turn[:, 2] -= (wide - side) / 2
+            part = cv2.warpAffine(part, turn, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        crops[i] = resize(part, size)
     return crops
 
 
@@ -213,7 +223,9 @@ class BlazeFaceDetector:
     name = "blazeface"
     SEEN_SHARE = 0.075  # of the tile: the smallest face that the back-camera network finds reliably
     CANDIDATE_SCORE = 0.5
-    SCORE = 0.65  # of both looks together: CK+ faces have 0.8 and more, textures nearly always less than this
+    # Of both looks together. CK+ faces have 0.8 and more, textures nearly always less than 0.65; what the far network
+    # takes for a face is up to 0.72 when it is a collar or the like, and what it alone finds is never a tight portrait.
+    NEAR_SCORE, FAR_SCORE = 0.65, 0.72
     LOOK_SHARE = 0.5  # of the second look's side that the candidate fills
     # The network centres its box on the nose tip. FER2013 and OpenCV's cascades have their centre higher: 0.28 of the
     # way from the eyes to the mouth (median of 675 FER2013 faces). No margin could make up for that.
@@ -230,7 +242,9 @@ class BlazeFaceDetector:
         eyes, mouth = points[:, :2].mean(axis=1), points[:, 3]
         centre = eyes + self.CENTRE * (mouth - eyes)
         half = (rows[:, 2:4] - rows[:, :2]) / 2
-        return _as_faces(image, np.concatenate([centre - half, centre + half], axis=1), scores, self.min_face)
+        across, down = (points[:, 1] - points[:, 0]).T
+        boxes, roll = np.concatenate([centre - half, centre + half], axis=1), np.degrees(np.arctan2(down, across))
+        return _as_faces(image, boxes, scores, self.min_face, roll)
 
     def find(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows (N, 16) and scores (N,), float64, in picture pixels and as the network means them.
@@ -243,11 +257,12 @@ class BlazeFaceDetector:
         near = _stack(_scan(image, self._near.size, np.inf, self._look_near))
         # Each network's candidates on their own: in a face that fills the picture, the far one likes the eyes better
         looks = [
-            self._look_again(image, rows[i], scores[i]) for rows, scores in (far, near) for i in _suppress(rows, scores)
+            self._look_again(image, rows[i], scores[i], least)
+            for (rows, scores), least in ((far, self.FAR_SCORE), (near, self.NEAR_SCORE))
+            for i in _suppress(rows, scores)
         ]
         rows, scores = _stack(looks)
         keep = _suppress(rows, scores)
-        keep = keep[scores[keep] > self.SCORE]
         keep = keep[rows[keep, 2] - rows[keep, 0] >= SLACK * smallest]
         return rows[keep], scores[keep]
 
@@ -257,15 +272,15 @@ class BlazeFaceDetector:
     def _look_near(self, tile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self._near(tile, self.CANDIDATE_SCORE)
 
-    def _look_again(self, image: np.ndarray, row: np.ndarray, score: float) -> tuple[np.ndarray, np.ndarray]:
-        """One candidate as the short-range network sees it in a cut-out; no rows when it sees no face there."""
+    def _look_again(self, image: np.ndarray, row: np.ndarray, score: float, least: float):
+        """One candidate as the short-range network sees it in a cut-out: (rows, scores), empty when below `least`."""
         side = max(2, round(max(row[2:4] - row[:2]) / self.LOOK_SHARE))
         left, top = ((row[:2] + row[2:4] - side) / 2).round().astype(int)
         tile = _resize(_cut(image, left, top, side, cv2.BORDER_CONSTANT), self._near.size, self._near.size)
-        rows, scores = self._near(tile, self.SCORE**2)
+        rows, scores = self._near(tile, least**2)
         rows = rows * (side / self._near.size) + np.tile([left, top], 8)
         same = _shared(row, rows) > 0.5
-        best = np.flatnonzero(same)[:1]  # the network's rows come best first
+        best = np.flatnonzero(same & (np.sqrt(score * scores) > least))[:1]  # the network's rows come best first
         return rows[best], np.sqrt(score * scores[best])
 
 
@@ -457,7 +472,7 @@ def _suppress(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.array(kept, int)
 
 
-def _as_faces(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray, min_face: int) -> Faces:
+def _as_faces(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray, min_face: int, roll=None) -> Faces:
     """Whole-pixel boxes inside the picture, sorted by left and then top edge (detectors' own order is not stable).
 
     Boxes whose longer side is less than min_face are left out.
@@ -466,6 +481,5 @@ def _as_faces(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray, min_face
     xyxy = np.clip(np.round(boxes), 0, (width, height, width, height)).astype(np.int32).reshape(-1, 4)
     sides = xyxy[:, 2:] - xyxy[:, :2]
     good = (sides > 0).all(axis=1) & (sides.max(axis=1) >= min_face)
-    xyxy, scores = xyxy[good], scores[good].astype(np.float32)
-    order = np.lexsort((xyxy[:, 1], xyxy[:, 0]))
-    return Faces(xyxy[order], scores[order])
+    faces = Faces(xyxy, scores.astype(np.float32), roll=None if roll is None else roll.astype(np.float32))[good]
+    return faces[np.lexsort((faces.xyxy[:, 1], faces.xyxy[:, 0]))]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise", "uncertain")
+UNCERTAIN = EMOTIONS[-1]
 FER2013_EMOTIONS = ("anger", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # ids 0-6 of the released csv
 
 
@@ -23,12 +24,14 @@ class Faces:
     va: np.ndarray | None = None  # (N, 2) float32, valence and arousal in [-1, 1]
     track_id: np.ndarray | None = None  # (N,) int32, the same person keeps it from frame to frame
     labels: tuple[str, ...] = ()  # names of the C columns
+    roll: np.ndarray | None = None  # (N,) float32 degrees of the line through the eyes, clockwise; None: not known
+    uncertain_below: float = 0.0  # a face whose highest probability is below this is called uncertain
 
     def __post_init__(self):
         rows = len(self.xyxy)
         if self.xyxy.shape != (rows, 4):
             raise ValueError(f"xyxy must be (N, 4), got {self.xyxy.shape}")
-        for name in ("score", "emotion", "va", "track_id"):
+        for name in ("score", "emotion", "va", "track_id", "roll"):
             array = getattr(self, name)
             if array is not None and len(array) != rows:
                 raise ValueError(f"{name} has {len(array)} rows for {rows} boxes")
@@ -55,14 +58,21 @@ class Faces:
             emotion=pick(self.emotion),
             va=pick(self.va),
             track_id=pick(self.track_id),
+            roll=pick(self.roll),
         )
 
-    def top(self) -> tuple[list[str], np.ndarray]:
-        """(names, confidences (N,) float32) of each face's most probable emotion."""
+    def best(self) -> tuple[list[str], np.ndarray]:
+        """(names, probabilities (N,) float32) of each face's most probable emotion, however improbable it is."""
         if self.emotion is None:
             raise ValueError("these faces carry no emotions: run a Recognizer, not only a detector")
         best = self.emotion.argmax(axis=1)
         return [self.labels[i] for i in best], self.emotion[np.arange(len(self)), best]
+
+    def top(self) -> tuple[list[str], np.ndarray]:
+        """best(), but the name is "uncertain" where the probability lies below uncertain_below."""
+        names, probability = self.best()
+        sure = probability >= self.uncertain_below
+        return [name if enough else UNCERTAIN for name, enough in zip(names, sure, strict=True)], probability
 
     def records(self, source: str = "", frame: int = 0, time_s: float = 0.0) -> list[dict]:
         """One dict per face with the table's columns; see fer_lib.records for the columns and for empty frames."""

@@ -125,7 +125,7 @@ def sha256(path) -> str:
 
 
 class OutputNames:
-    """Output paths of one run: `<stem>_fer<suffix>` in a folder; equal stems get `_2`, `_3`.
+    """Output paths of one run: `<stem>_<ending><suffix>` in a folder; equal stems get `_2`, `_3`.
 
     keep: the inputs of the run, which no output may overwrite.
     """
@@ -135,11 +135,11 @@ class OutputNames:
         self._taken: set[str] = set()
         self._keep = {Path(os.path.realpath(path)) for path in keep}  # Path.resolve raises for a link to itself
 
-    def __call__(self, source, suffix: str) -> Path:
-        name, number = f"{Path(source).stem}_fer", 1
+    def __call__(self, source, suffix: str, ending: str = "fer") -> Path:
+        name, number = f"{Path(source).stem}_{ending}", 1
         while not self._free(name):
             number += 1
-            name = f"{Path(source).stem}_fer_{number}"
+            name = f"{Path(source).stem}_{ending}_{number}"
         self._taken.add(name.lower())
         return self.folder / f"{name}{suffix}"
 

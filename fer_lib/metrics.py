@@ -158,6 +158,16 @@ def coverage_curve(confidence, right) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return confidence[last], (last + 1) / len(right), np.cumsum(right)[last] / (last + 1)
 
 
+def uncertain_threshold(confidence, right, share: float = 0.5) -> float:
+    """The highest threshold such that of the rows with less confidence at most `share` are right; 0 when there is none.
+
+    confidence: (n,); right: (n,) bool. Fit it on the rows that choose, never on those that report.
+    """
+    confidence, right = _rows(confidence, right)
+    thresholds = np.unique(confidence)[1:]  # under the first there is no row
+    return float(max((t for t in thresholds if right[confidence < t].mean() <= share), default=0))
+
+
 # -------------------------------------------------------------------------------------------------------- bootstrap
 
 

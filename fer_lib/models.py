@@ -124,6 +124,16 @@ def two_heads(features, dropout: float):
     }
 
 
+def scale_logits(model: keras.Model, temperatures: dict[str, float]) -> None:
+    """Divide the logits of softmax heads by their temperatures, in place: {layer name: temperature} (Guo et al. 2017).
+
+    The probabilities become metrics.apply_temperature's, and no answer changes.
+    """
+    for name, temperature in temperatures.items():
+        layer = model.get_layer(name)
+        layer.set_weights([values / temperature for values in layer.get_weights()])
+
+
 def facenet(
     input_size: int = 48,
     trunk_size: int = 112,

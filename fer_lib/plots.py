@@ -18,7 +18,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from fer_lib.affect import CLASS_POINTS
 from fer_lib.faces import EMOTIONS
 from fer_lib.files import replacing
-from fer_lib.metrics import calibration_bins, expected_calibration_error, wilson_interval
+from fer_lib.metrics import calibration_bins, coverage_curve, expected_calibration_error, wilson_interval
 
 seaborn.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
 
@@ -120,6 +120,29 @@ def reliability(truth, probabilities: dict, title: str = "", bins: int = 15):
     below.yaxis.set_major_formatter("{x:,.0f}")
     if len(truth) == 0:
         _no_rows(axes, 0.5, 0.5, ha="center")
+    return _finished(figure, title)
+
+
+def coverage(pairs: dict, title: str = "", marks: dict[str, float] | None = None):
+    """Accuracy of the surest answers against the share of faces that they are (El-Yaniv & Wiener 2010).
+
+    pairs: {legend: (confidence (n,), right (n,) bool)}. marks: {legend: threshold}, a point on that curve: what a model
+    answers that says "uncertain" below it.
+    """
+    figure, axes = plt.subplots(figsize=(WIDTH, 2.8), layout="constrained")
+    for i, (legend, (confidence, right)) in enumerate(pairs.items()):
+        if len(right) == 0:
+            _no_rows(axes, 0.5, 0.9, ha="center")
+            continue
+        threshold, share, accuracy = coverage_curve(confidence, right)
+        axes.plot(share, accuracy, color=f"C{i}", linestyle=_pick(LINES, i), label=legend)
+        answered = np.flatnonzero(threshold >= (marks or {}).get(legend, np.inf))
+        if len(answered):
+            at = answered[-1]
+            label = f"uncertain below {marks[legend]:.2f}: {accuracy[at]:.1%} of {share[at]:.1%}"
+            axes.plot(share[at], accuracy[at], color=f"C{i}", marker=_pick(MARKERS, i), linestyle="", label=label)
+    axes.set(xlim=(0, 1.02), xlabel="share of the faces that are answered", ylabel="accuracy")
+    axes.set_ylim(top=1.01)
     return _finished(figure, title)
 
 

@@ -11,9 +11,19 @@ from fer_lib.detect import crop_faces, make_detector
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS, Faces
 from fer_lib.runtime import load_runtime
-from fer_lib.weights import DEFAULT_MODEL, load_card
+from fer_lib.weights import DEFAULT_MODEL, EYES_LEVEL, load_card
 
 BATCH = 32  # faces a call; bounds the memory of a crowd
+
+
+def balanced(probability: np.ndarray, labels, prior: dict[str, float]) -> np.ndarray:
+    """(N, C) probabilities as they would be had every label been equally frequent in training (Saerens et al. 2002).
+
+    prior: the share of each label in training. FER+'s pictures are mostly happy or neutral, which makes a model slow to
+    name the rare emotions; where people act emotions, as in a laboratory, these are as frequent as the others.
+    """
+    weighted = probability / np.array([prior[label] for label in labels], probability.dtype)
+    return weighted / weighted.sum(axis=1, keepdims=True)
 
 
 class Recognizer:
@@ -21,7 +31,9 @@ class Recognizer:
 
     model: a name in weights/ or a model folder. detector, cascade, min_face: see fer_lib.detect.make_detector.
     va: also valence and arousal; until a regressor is there, the mean of the class points under the emotion
-    probabilities. runtime: "fast" (OpenVINO) or "keras" (the reference). InputError for a name that is not known.
+    probabilities. runtime: "fast" (OpenVINO) or "keras" (the reference). uncertain_below: a face whose highest
+    probability is below it is called uncertain; None stands for the card's, 0 for never. balanced: see
+    fer_lib.recognize.balanced. InputError for a name that is not known.
     """
 
     def __init__(
@@ -32,10 +44,16 @@ class Recognizer:
         min_face: int = 0,
         va: bool = False,
         runtime: str = "fast",
+        uncertain_below: float | None = None,
+        balanced: bool = False,
     ):
         self.card = load_card(model)
         self.detect = make_detector(detector, cascade, min_face)
+        if balanced and not self.card.prior:
+            raise InputError(f"the card of {self.card.name} does not say how frequent its classes were: not balanced")
         self.va = va
+        self._prior = self.card.prior if balanced else None
+        self._uncertain_below = self.card.uncertain_below if uncertain_below is None else uncertain_below
         self._classify = load_runtime(self.card, runtime)
         self._head = next(iter(self.card.heads))
         known = self.card.crop_margin
@@ -51,14 +69,19 @@ class Recognizer:
         emotion = np.zeros((len(faces), len(self.card.labels)), np.float32)
         for start in range(0, len(faces), BATCH):
             part = faces[start : start + BATCH]
-            crops = crop_faces(image, part, self.card.input_size, self._margin)
-            emotion[start : start + BATCH] = self.classify(crops)
-        faces = replace(faces, emotion=emotion, labels=self.card.labels)
+            emotion[start : start + BATCH] = self.classify(self.crops(image, part))
+        faces = replace(faces, emotion=emotion, labels=self.card.labels, uncertain_below=self._uncertain_below)
         return replace(faces, va=self._valence_arousal(emotion)) if self.va else faces
+
+    def crops(self, image: np.ndarray, faces: Faces, size: int | None = None) -> np.ndarray:
+        """(N, size, size, 3) uint8: the faces, framed and aligned as the card says; size: by default the card's."""
+        level = self.card.alignment == EYES_LEVEL
+        return crop_faces(image, faces, size or self.card.input_size, self._margin, level)
 
     def classify(self, crops: np.ndarray) -> np.ndarray:
         """(N, S, S, 3) uint8 RGB face crops of the card's input size to (N, C) probabilities of its first head."""
-        return self._classify(crops)[self._head]
+        probability = self._classify(crops)[self._head]
+        return probability if self._prior is None else balanced(probability, self.card.labels, self._prior)
 
     def _valence_arousal(self, emotion: np.ndarray) -> np.ndarray:
         nine = np.zeros((len(emotion), len(EMOTIONS)), np.float32)

@@ -92,14 +92,64 @@ def _quiet_keras():
 
 
 def export_fast(keras_file, folder) -> None:
-    """Write the fast form of a saved Keras model, model.xml and model.bin with float16 weights, into `folder`."""
+    """Write the fast form of a saved Keras model, model.xml and model.bin, into `folder`.
+
+    Convolutions that weights.round_weights has rounded are written as int8, with nothing lost; beside them the rest
+    stays float32, as OpenVINO compresses no model that holds int8 already. A model without any is written as float16.
+    """
     import openvino
 
     model = _quiet_keras().saving.load_model(keras_file, compile=False)
     with tempfile.TemporaryDirectory() as temporary:
         full = Path(temporary) / "full.xml"
         model.export(str(full), format="openvino", verbose=False)
-        openvino.save_model(openvino_core().read_model(full), Path(folder) / FAST_FILES[0], compress_to_fp16=True)
+        exported = openvino_core().read_model(full)
+        for node in exported.get_ops():
+            # not the matrices of dense layers: OpenVINO would round what they are multiplied with to int8 too
+            if node.get_type_name() == "Constant" and len(node.shape) > 2:
+                _store_as_int8(node)
+        openvino.save_model(exported, Path(folder) / FAST_FILES[0], compress_to_fp16=True)
+
+
+def _store_as_int8(constant) -> None:
+    """Replace a float32 constant by int8 times a factor a channel, where that says the same; else leave it alone.
+
+    The channels lie along the last axis, as Keras has them, or the first, where OpenVINO has turned the kernel already.
+    """
+    from openvino import opset13
+
+    values = constant.data
+    if values.dtype != np.float32 or values.size == max(values.shape):  # the latter is a bias, whatever its axes
+        return
+    for channels in (values.ndim - 1, 0):
+        step = _steps(np.moveaxis(values, channels, 0).reshape(values.shape[channels], -1))
+        if step is None:
+            continue
+        step = step.reshape([-1 if axis == channels else 1 for axis in range(values.ndim)])
+        targets = constant.output(0).get_target_inputs()
+        whole = opset13.convert(opset13.constant(np.rint(values / step).astype(np.int8)), "f32")
+        product = opset13.multiply(whole, opset13.constant(step))
+        for target in targets:
+            target.replace_source_output(product.output(0))
+        return
+
+
+def _steps(rows: np.ndarray) -> np.ndarray | None:
+    """(N,) float32: the step of which each of (N, M) rows holds whole multiples, at most 127; None when one has none.
+
+    The step need not be the power of two that the weights were rounded to: the export folds factors into kernels.
+    """
+    largest, step = np.abs(rows).max(axis=1), np.zeros(len(rows), np.float32)
+    step[largest == 0] = 1
+    for multiple in range(127, 0, -1):
+        open_rows = np.flatnonzero(step == 0)
+        if not len(open_rows):
+            return step
+        candidate = largest[open_rows] / multiple
+        whole = rows[open_rows] / candidate[:, None]
+        fits = (np.abs(whole - np.rint(whole)) < 1e-3).all(axis=1)
+        step[open_rows[fits]] = candidate[fits]
+    return step if step.all() else None
 
 
 def load_runtime(card: Card, kind: str = "fast"):

@@ -21,6 +21,7 @@ GAIN = 0.3
 OFFSET = 25.0  # grey levels
 ERASE_PROBABILITY = 0.3
 ERASE_AREA = (0.02, 0.15)
+MIXUP_SHARE = 0.5  # of the batches: the other half keeps faces as sharp as they are at inference
 
 
 def augment(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -50,14 +51,32 @@ def augment(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndar
     return out
 
 
+def mix(images: np.ndarray, targets: dict[str, np.ndarray], alpha: float, rng: np.random.Generator):
+    """Mixup (Zhang et al. 2018): every picture and its targets averaged with those of another row of the batch.
+
+    images (N, S, S, 3) uint8, targets a dict of (N, C) distributions. One share for the batch, from Beta(alpha, alpha)
+    and at least a half, so that a row stays mostly itself.
+    """
+    share = rng.beta(alpha, alpha)
+    share = np.float32(max(share, 1 - share))
+    other = rng.permutation(len(images))
+    mixed = cv2.addWeighted(images, float(share), images[other], float(1 - share), 0)
+    return mixed, {head: share * array + (1 - share) * array[other] for head, array in targets.items()}
+
+
 class Batches(keras.utils.PyDataset):
     """Shuffled, augmented training batches; the same seed and epoch give the same batches, resumed or not."""
 
-    def __init__(self, pictures, targets, size, batch_size, seed, weights=None, **kwargs):
-        """pictures (N, S, S) uint8; targets and weights: dicts of arrays with N rows, keyed by head."""
+    def __init__(self, pictures, targets, size, batch_size, seed, weights=None, mixup=0.0, **kwargs):
+        """pictures (N, S, S) uint8; targets and weights: dicts of arrays with N rows, keyed by head.
+
+        mixup: the alpha of mix(), for half of the batches; 0 mixes none. ValueError for mixup and weights together.
+        """
         super().__init__(**kwargs)
+        if mixup and weights is not None:
+            raise ValueError("a mixed picture has no weight of its own; give mixup or weights")
         self.pictures, self.targets, self.weights = pictures, targets, weights
-        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.size, self.batch_size, self.seed, self.mixup = size, batch_size, seed, mixup
         self.start(epoch=0)
 
     def start(self, epoch: int):
@@ -76,23 +95,56 @@ class Batches(keras.utils.PyDataset):
         grey = np.stack([augment(self.pictures[row], self.size, rng) for row in rows])
         images = np.repeat(grey[..., None], 3, axis=-1)
         targets = {head: array[rows] for head, array in self.targets.items()}
+        if self.mixup and rng.random() < MIXUP_SHARE:
+            images, targets = mix(images, targets, self.mixup, rng)
         if self.weights is None:
             return images, targets
         return images, targets, {head: array[rows] for head, array in self.weights.items()}
 
 
+def adamw(rate: float, steps: int, decay: float, average: float = 0.0) -> keras.optimizers.AdamW:
+    """AdamW (Loshchilov & Hutter 2019) whose rate climbs to `rate` in a twentieth of the steps and falls as a cosine.
+
+    Gradients are clipped to norm 1. average: momentum of a moving average of the weights, which fit() scores and keeps
+    in place of the weights themselves; 0 keeps none.
+    """
+    warm_up = steps // 20
+    schedule = keras.optimizers.schedules.CosineDecay(0.0, steps - warm_up, warmup_target=rate, warmup_steps=warm_up)
+    averaging = {"use_ema": True, "ema_momentum": average} if average else {}
+    return keras.optimizers.AdamW(schedule, weight_decay=decay, clipnorm=1.0, **averaging)
+
+
 class _Checkpoint(keras.callbacks.Callback):
-    """After each epoch: score it, save weights and optimiser, and then, in one step, the history that names them."""
+    """After each epoch: score it, save weights and optimiser, and then, in one step, the history that names them.
+
+    An optimiser with use_ema averages the weights over the steps: between epochs the average is in the model, and so
+    it is what is scored and saved; during an epoch it is in the optimiser.
+    """
 
     def __init__(self, folder: Path, score, history: list[dict]):
         super().__init__()
         self.folder, self.score, self.history = folder, score, history
+        self.averaged = bool(history)  # whether the average is in the model, as it is after a resume
 
     def on_epoch_begin(self, epoch, logs=None):
+        if self.averaged:
+            self._swap_average()
         self.began = time.monotonic()
+
+    def _swap_average(self):
+        optimizer = self.model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        if optimizer.use_ema:
+            trained = self.model.trainable_variables
+            for variable, average in zip(trained, optimizer._model_variables_moving_average, strict=True):
+                value = keras.ops.convert_to_numpy(variable)
+                variable.assign(average)
+                average.assign(value)
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.monotonic() - self.began
+        self._swap_average()
+        self.averaged = True
         row = {"epoch": epoch + 1, "seconds": round(seconds, 1), **{k: float(v) for k, v in (logs or {}).items()}}
         row |= self.score(self.model)
         self.history.append(row)

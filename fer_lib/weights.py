@@ -11,6 +11,8 @@ import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 from fer_lib.files import replacing, sha256, write_json
@@ -20,6 +22,8 @@ WEIGHTS = ROOT / "weights"
 DEFAULT_MODEL = "facenet"
 KERAS_FILE = "model.keras"
 FAST_FILES = ("model.xml", "model.bin")  # OpenVINO's intermediate representation
+EYES_LEVEL = "eyes level"  # crops are turned with the head where the detector knows its roll
+ALIGNMENTS = ("none", EYES_LEVEL)
 MARGINS = (-0.4, 2.0)  # beyond these a crop would hold a fifth of the box, or be five times as wide
 LARGEST_INPUT = 1024  # pixels
 LFS_HEADER = b"version https://git-lfs.github.com/spec"
@@ -48,6 +52,8 @@ class Card:
     scores: dict[str, dict]  # each with value, n, interval and command
     limits: list[str]
     not_for: list[str]
+    uncertain_below: float = 0.0  # a face whose highest probability is below this is called uncertain
+    prior: dict[str, float] = field(default_factory=dict)  # share of each label in training; empty: not known
     folder: Path = field(default=WEIGHTS, compare=False)
 
     def write(self, folder) -> None:
@@ -98,6 +104,10 @@ def _check(card: Card) -> None:
         "order of the heads' emotions": all(_in_order(head, names) for head, names in card.heads.items()),
         "input_size": type(card.input_size) is int and 1 <= card.input_size <= LARGEST_INPUT,
         "crop_margin": all(_is_number(m) and MARGINS[0] <= m <= MARGINS[1] for m in card.crop_margin.values()),
+        "alignment": card.alignment in ALIGNMENTS,
+        "prior": not card.prior
+        or (set(card.prior) == set(card.labels) and all(_is_number(p) and p > 0 for p in card.prior.values())),
+        "uncertain_below": _is_number(card.uncertain_below) and 0 <= card.uncertain_below < 1,
         "sha256": all(isinstance(value, str) for value in card.sha256.values()),
         "scores": all(_is_score(score) for score in card.scores.values()),
     }
@@ -142,24 +152,53 @@ def checked_file(card: Card, name: str) -> Path:
     return path
 
 
+def round_weights(model) -> None:
+    """Round each kernel of a Keras model, in place, to 8 bits a weight: an integer in +-127 times a power of two.
+
+    The power is the one of an output channel (the last axis) that errs least. Such weights are exact in int8 and in
+    float16, which packs tighter then, so that both files of a model are small and hold the same numbers.
+    Vectors, such as biases, are left alone.
+    """
+    model.set_weights([w if w.ndim < 2 else _rounded(w) for w in model.get_weights()])
+
+
+def _rounded(kernel: np.ndarray) -> np.ndarray:
+    axes = tuple(range(kernel.ndim - 1))
+    largest = np.abs(kernel).max(axis=axes)
+    up = 2.0 ** np.ceil(np.log2(np.maximum(largest, 127 * 2.0**-24) / 127))  # 2^-24: the smallest step of float16
+    best, least = None, np.inf
+    for scale in (up, up / 2):  # the finer one cuts the largest weights off
+        scale = np.maximum(scale, 2.0**-24)
+        candidate = np.clip(np.rint(kernel / scale), -127, 127) * scale
+        error = ((candidate - kernel) ** 2).sum(axis=axes)
+        best = candidate if best is None else np.where(error < least, candidate, best)
+        least = np.minimum(error, least)
+    return best.astype(kernel.dtype)
+
+
 def save_keras(model, path) -> None:
-    """Save a Keras model as .keras with its weights as float16: half the size, read back as float32 by load_model."""
+    """Save a Keras model as .keras with its weights as packed float16; load_model reads them back as float32.
+
+    The same model gives the same bytes.
+    """
     import h5py
 
     with tempfile.TemporaryDirectory() as temporary:
         full, weights = Path(temporary) / "full.keras", Path(temporary) / "weights.h5"
         model.save(full)
         with replacing(path) as half, zipfile.ZipFile(full) as source, zipfile.ZipFile(half, "w") as target:
-            for name in source.namelist():
-                if name != "model.weights.h5":
-                    target.writestr(name, source.read(name))
             with h5py.File(io.BytesIO(source.read("model.weights.h5"))) as old, h5py.File(weights, "w") as new:
                 _copy_as_half(old, new)
-            target.write(weights, "model.weights.h5")
+            metadata = json.loads(source.read("metadata.json"))
+            metadata.pop("date_saved", None)
+            contents = {name: source.read(name) for name in sorted(source.namelist())}
+            contents |= {"metadata.json": json.dumps(metadata), "model.weights.h5": weights.read_bytes()}
+            for name, content in contents.items():
+                target.writestr(zipfile.ZipInfo(name), content)  # the time stamp of a ZipInfo is always the same
 
 
 def _copy_as_half(old, new) -> None:
-    """Copy an HDF5 group with its attributes; float32 arrays become float16."""
+    """Copy an HDF5 group with its attributes; float32 arrays become float16, packed."""
     import h5py
 
     new.attrs.update(old.attrs)
@@ -168,5 +207,6 @@ def _copy_as_half(old, new) -> None:
             _copy_as_half(item, new.create_group(name))
         else:
             values = item[()]
-            new[name] = values.astype("float16") if item.dtype == "float32" else values
-            new[name].attrs.update(item.attrs)
+            values = values.astype("float16") if item.dtype == "float32" else values
+            packed = {"compression": "gzip", "shuffle": True} if values.ndim else {}
+            new.create_dataset(name, data=values, **packed).attrs.update(item.attrs)

@@ -1,12 +1,14 @@
 """Drawing: inside the picture at every size, colours by valence, the input untouched."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from conftest import PHOTOS
 
 from fer_lib import annotate
-from fer_lib.annotate import GREEN, GREY, RED, block_size, box_colour, captions, draw_faces
+from fer_lib.annotate import GREEN, GREY, RED, answers, block_size, box_colour, captions, draw_faces
 from fer_lib.faces import EMOTIONS, Faces
 from fer_lib.images import read_image
 
@@ -40,6 +42,17 @@ def test_a_box_is_as_thick_as_the_picture_asks(side, thickness):
 def test_captions():
     assert captions(face((0, 0, 9, 9), (0.5, -0.25))) == [["surprise 100%", "V +0.50  A -0.25"]]
     assert captions(face((0, 0, 9, 9), (0.5, -0.25)), "1-7")[0][1] == "V 5.5  A 3.2"
+
+
+def test_an_improbable_emotion_is_named_in_brackets():
+    emotion = np.zeros((3, 9), np.float32)
+    emotion[:, EMOTIONS.index("sad")] = 0.375, 0.75, 0.375
+    emotion[:, EMOTIONS.index("uncertain")] = 0.25, 0.25, 0.625
+    box = np.tile(np.array([[0, 0, 9, 9]], np.int32), (3, 1))
+    faces = Faces(box, np.ones(3), emotion, labels=EMOTIONS, uncertain_below=0.65)
+    assert answers(faces) == ["uncertain (sad 38%)", "sad 75%", "uncertain 62%"]
+    assert captions(faces) == [[answer] for answer in answers(faces)] and answers(faces[:0]) == []
+    assert answers(replace(faces, uncertain_below=0.0))[0] == "sad 38%"
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ def test_output_names(tmp_path):
 def test_commands_and_options():
     assert list(cli._parsers()[1]) == "photo video webcam evaluate models fetch notebook".split()
     shared = set("--out --csv --json --parquet --va --va-scale --model --detector --cascade --min-face".split())
-    assert shared | {"--show"} <= options_of("photo") and shared <= options_of("video")
+    shared |= {"--uncertain-below", "--balanced"}
+    assert shared | {"--show", "--explain"} <= options_of("photo") and shared <= options_of("video")
     assert shared | {"--camera"} <= options_of("webcam")
     assert set("--model --data --split --ferplus --json".split()) <= options_of("evaluate")
     assert DETECTORS == ("haar", "blazeface", "dnn")
@@ -108,7 +109,7 @@ def test_evaluate_keys():
 def test_cards():
     keys = (
         "name task labels heads input_size crop_margin alignment preprocessing data data_terms label_source notebook "
-        "commit seed versions sha256 scores limits not_for"
+        "commit seed versions sha256 scores limits not_for uncertain_below prior"
     ).split()
     assert [field.name for field in fields(Card)][:-1] == keys
     assert (KERAS_FILE, FAST_FILES) == ("model.keras", ("model.xml", "model.bin"))

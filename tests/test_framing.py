@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fer_lib import recognize
+from fer_lib import framing, recognize
 from fer_lib.affect import ADFES_POINTS
 from fer_lib.datasets import data_folder, demo
 from fer_lib.datasets.ckplus import ApexFrame, load_apex_frames
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS, Faces
-from fer_lib.framing import choose_margin, even_odd
+from fer_lib.framing import alignment_accuracy, choose_margin, even_odd, turned
 from fer_lib.recognize import Recognizer
 
 CODES = {1: "anger", 2: "contempt", 3: "disgust", 4: "fear", 5: "happy", 6: "sad", 7: "surprise"}  # CK+'s ReadMe
@@ -124,6 +125,77 @@ def test_the_interval_is_drawn_by_subject(tmp_path):
     assert (chosen["accuracy"], chosen["interval"]) == (0.5, (0.0, 1.0))  # by frame none is right in 1 of 256 draws
 
 
+def test_margins_are_chosen_with_the_crops_of_the_alignment(tmp_path, monkeypatch):
+    asked = []
+    real = framing.crop_faces
+    monkeypatch.setattr(framing, "crop_faces", lambda *given: asked.append(given[4]) or real(*given))
+    write_frame(tmp_path, 1), write_frame(tmp_path, 2)
+    frames = load_apex_frames(tmp_path)
+    for level in (False, True):
+        choose_margin(detect, classify, EMOTIONS, 16, frames, even_odd(frames), (0.0,), level=level)
+    assert asked == [False, False, True, True]
+
+
+# ------------------------------------------------------------------------------------------------ turned pictures
+
+
+def test_turned_by_hand():
+    """Clockwise: what is above the middle comes to its right; a picture that is not square keeps its size."""
+    image = np.zeros((5, 7, 3), np.uint8)
+    image[1, 3] = 255  # above the middle, off the edge
+    right = turned(image, 90)
+    assert right.shape == image.shape and np.argwhere(right[..., 0] > 200).tolist() == [[2, 4]]
+    assert np.argwhere(turned(image, -90)[..., 0] > 200).tolist() == [[2, 2]]
+    assert (turned(image, 0) == image).all()
+    wide = np.repeat(np.array([[9], [50], [90]], np.uint8), 9, axis=1)[..., None].repeat(3, axis=2)
+    assert turned(wide, 90)[1, :, 0].tolist() == [90, 90, 90, 90, 50, 9, 9, 9, 9]  # beyond it the edge is repeated
+
+
+MIDDLE = 31.5
+
+
+def write_head(root, subject: int, face: bool = True):
+    """A grey picture with a white dot 12 px above its middle, as the only sign of which side is up."""
+    write_frame(root, subject, ring=None)
+    if face:
+        image = np.full((64, 64, 3), 60, np.uint8)
+        image[18:22, 30:34] = 255
+        Image.fromarray(image).save(root / "Emotions_t" / f"S{subject:03d}_001_00000011.png")
+
+
+def detect_head(image) -> Faces:
+    """A box of 40 px about the middle and the roll by where the dot is."""
+    if not image.any():
+        return Faces.empty()
+    y, x = np.argwhere(image[..., 0] > 180).mean(axis=0) - MIDDLE
+    face = Faces(np.array([[12, 12, 52, 52]], np.int32), np.ones(1, np.float32))
+    return replace(face, roll=np.degrees(np.arctan2([x], [-y])).astype(np.float32))
+
+
+def classify_head(crops):
+    """Happy when the dot is above the crop's middle, fear when not."""
+    above = crops[:, 5:11, 17:23].max(axis=(1, 2, 3)) > 150
+    return np.eye(9, dtype=np.float32)[np.where(above, EMOTIONS.index("happy"), EMOTIONS.index("fear"))]
+
+
+def test_accuracy_by_alignment(tmp_path):
+    """Level crops are right at every turn, upright ones only without; the frame without a face is always wrong."""
+    for subject in (1, 2, 3):
+        write_head(tmp_path, subject)
+    write_head(tmp_path, 4, face=False)
+    turns = []
+
+    def detector(image):
+        faces = detect_head(image)
+        turns.extend(faces.roll.round().tolist() if len(faces) else [None])
+        return faces
+
+    frames = load_apex_frames(tmp_path)
+    found = alignment_accuracy(detector, classify_head, EMOTIONS, 40, frames, 0.0, turns=(0, 45))
+    assert found == {"none": {"0": 0.75, "45": 0.0}, "eyes level": {"0": 0.75, "45": 0.75}}
+    assert turns == [0, 0, 0, None, -45, 45, -45, None]  # every second one the other way
+
+
 def test_no_frame_is_no_part():
     assert even_odd([])["choose"].tolist() == even_odd([])["report"].tolist() == []
 
@@ -223,9 +295,9 @@ def test_recogniser_cuts_with_the_margin_of_its_card(tiny_model, photo, detector
     (folder / "card.json").write_text(json.dumps(card))
     asked = []
 
-    def crop_faces(image, faces, size, margin):
+    def crop_faces(image, faces, size, margin, *level):
         asked.append((size, margin))
-        return real(image, faces, size, margin)
+        return real(image, faces, size, margin, *level)
 
     real = recognize.crop_faces
     monkeypatch.setattr(recognize, "crop_faces", crop_faces)

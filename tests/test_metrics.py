@@ -21,6 +21,7 @@ from fer_lib.metrics import (
     paired_bootstrap,
     recall_intervals,
     temperature,
+    uncertain_threshold,
     wilson_interval,
 )
 
@@ -159,6 +160,35 @@ def test_coverage_by_hand():
     assert right.tolist() == pytest.approx([1, 2 / 3, 1 / 2])
 
 
+def test_uncertain_threshold_by_hand():
+    """Below 0.6 one of two is right, below 0.8 two of three; equal confidences lie below a threshold together."""
+    confidence, right = [0.8, 0.2, 0.6, 0.4], [True, False, True, True]
+    assert uncertain_threshold(confidence, right) == 0.6
+    assert uncertain_threshold(confidence, right, share=2 / 3) == 0.8
+    assert uncertain_threshold(confidence, right, share=0.4) == 0.4
+    assert uncertain_threshold([0.5, 0.2, 0.2, 0.2, 0.5], [True, True, True, False, False]) == 0  # not between equals
+    assert uncertain_threshold([0.5, 0.2, 0.2, 0.7], [True, True, False, True]) == 0.5
+
+
+def test_uncertain_threshold_at_its_ends():
+    confidence = [0.3, 0.5, 0.9]
+    assert uncertain_threshold(confidence, [True] * 3) == 0  # nothing to be uncertain of
+    assert uncertain_threshold(confidence, [True, False, False]) == 0.9  # an earlier good one need not be the highest
+    assert uncertain_threshold(confidence, [False] * 3) == 0.9  # never above the surest row
+    assert uncertain_threshold([0.5], [False]) == uncertain_threshold([0.5] * 4, [False] * 4) == 0
+
+
+def test_uncertain_threshold_as_counted():
+    """Where exactly the share is right, no rounding decides: held to counts in whole numbers."""
+    rng = np.random.default_rng(0)
+    for n in range(1, 40):
+        confidence, right = rng.integers(1, 12, n) / 16, rng.random(n) < 0.4
+        below = {t: right[confidence < t] for t in confidence}
+        for part, whole in ((1, 2), (1, 3), (3, 10)):
+            good = [t for t, rows in below.items() if len(rows) and whole * int(rows.sum()) <= part * len(rows)]
+            assert uncertain_threshold(confidence, right, part / whole) == max(good, default=0)
+
+
 # --------------------------------------------------------------------------------------------------------- intervals
 
 
@@ -261,7 +291,7 @@ def test_pairs_by_subject():
 
 def test_no_rows_have_no_figure():
     nothing, no_answers = np.array([], int), np.zeros((0, 3))
-    for figure in (accuracy, macro_f1, ccc, coverage_curve):
+    for figure in (accuracy, macro_f1, ccc, coverage_curve, uncertain_threshold):
         with pytest.raises(ValueError, match="no rows"):
             figure(nothing, nothing)
     for figure in (expected_calibration_error, temperature, lambda *rows: classification(*rows, LABELS)):

@@ -110,6 +110,22 @@ def test_reliability_has_accuracy_over_confidence_and_the_rows_of_each_bin():
     assert below.containers[0][0].get_hatch() != below.containers[1][0].get_hatch()
 
 
+def test_coverage_has_a_curve_and_a_mark_for_each_model():
+    """Surest first: right, right and wrong at once, wrong. A mark lies where answers end; above all there is none."""
+    pairs = {"a": ([0.9, 0.8, 0.5, 0.8], [1, 1, 0, 0]), "b": ([0.7, 0.6], [0, 1]), "c": ([0.5], [1])}
+    figure = plots.coverage(pairs, "three models", {"b": 0.65, "c": 1.0})
+    (axes,) = figure.axes
+    drawn = [(line.get_xdata().tolist(), pytest.approx(line.get_ydata().tolist())) for line in axes.lines]
+    assert drawn == [([0.25, 0.75, 1], [1, 2 / 3, 0.5]), ([0.5, 1], [0, 0.5]), ([0.5], [0]), ([1], [1])]
+    assert legend(figure) == ["a", "b", "uncertain below 0.65: 0.0% of 50.0%", "c"]
+    a, b, mark, c = axes.lines
+    assert mark.get_marker() not in ("", "None", None) and mark.get_linestyle() == "None"
+    assert mark.get_color() == b.get_color() != a.get_color() and len({x.get_linestyle() for x in (a, b, c)}) == 3
+    (axes,) = plots.coverage({"a": pairs["a"]}, marks={"a": 0.8}).axes  # at the threshold itself is answered
+    assert (axes.lines[1].get_xdata(), axes.lines[1].get_ydata()) == ([0.75], [pytest.approx(2 / 3)])
+    assert axes.get_xlim()[0] == 0 and axes.get_ylim()[1] > 1
+
+
 def test_recall_has_the_share_its_interval_and_the_rows():
     first, second = [[3, 1, 0], [0, 0, 0], [1, 0, 0]], [[4, 0, 0], [0, 0, 0], [0, 0, 1]]
     figure = plots.recall({"first": first, "second": second}, ["happy", "sad", "fear"], "two models")
@@ -204,6 +220,7 @@ def probability(n: int, classes: int) -> np.ndarray:
 MANY = np.arange(400).reshape(20, 20)
 PICTURES = np.random.default_rng(0).integers(0, 256, (7, 8, 8), np.uint8)
 EPOCHS = [{"epoch": i, **{f"k{j}": i * j for j in range(7)}} for i in range(60)]
+SURE = np.random.default_rng(0).random(99), np.random.default_rng(1).random(99) < 0.7
 CASES = {
     "history": lambda: plots.history(EPOCHS, {f"k{j}": f"curve number {j}" for j in range(7)}, LONG),
     "history of one epoch": lambda: plots.history(EPOCHS[:1], {"k1": LONG}),
@@ -215,6 +232,9 @@ CASES = {
     "reliability": lambda: plots.reliability([0] * 99, {"a": probability(99, 7), LONG: probability(99, 7)}, LONG),
     "reliability of one class": lambda: plots.reliability([0], {"a": [[1.0]]}),
     "reliability of nothing": lambda: plots.reliability([], {"a": np.zeros((0, 7))}, "none"),
+    "coverage": lambda: plots.coverage({"a": SURE, LONG: SURE, "c": SURE}, LONG, {"a": 0.5, LONG: 0.7, "c": 0.3}),
+    "coverage of one": lambda: plots.coverage({"a": ([0.5], [True])}, LONG, {"a": 0.5}),
+    "coverage of nothing": lambda: plots.coverage({"a": ([], [])}, "none", {"a": 0.5}),
     "recall of twenty": lambda: plots.recall({f"model {i}": MANY + i for i in range(5)}, TWENTY, LONG),
     "recall of one": lambda: plots.recall({"a": [[1]]}, ["happy"], LONG),
     "recall of nothing": lambda: plots.recall({"a": np.zeros((7, 7), int)}, FER2013_EMOTIONS, "none"),
@@ -247,6 +267,6 @@ def test_figures_fit_on_their_page(case):
 
 
 def test_figures_say_where_there_are_no_rows():
-    for case in ("history", "confusion", "reliability", "recall", "gallery"):
+    for case in ("history", "confusion", "reliability", "coverage", "recall", "gallery"):
         figure = CASES[f"{case} of nothing"]()
         assert "no rows" in [text for axes in figure.axes for text in texts(axes.texts)], case

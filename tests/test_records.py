@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas
@@ -108,6 +109,46 @@ def test_faces_check_their_rows():
     assert len(faces) == 1 and faces.top()[0] == ["sad"] and faces.labels == EMOTIONS
     with pytest.raises(ValueError, match="carry no emotions"):
         Faces.empty().top()
+    with pytest.raises(ValueError, match="carry no emotions"):
+        Faces.empty().best()
+
+
+def test_rows_keep_their_roll():
+    faces = replace(two_faces(), roll=np.array([-30, 12], np.float32), track_id=np.array([5, 6], np.int32))
+    assert faces[[1, 0]].roll.tolist() == [12, -30] and faces[[1, 0]].track_id.tolist() == [6, 5]
+    assert faces[:0].roll.shape == (0,) and two_faces()[:1].roll is None
+    with pytest.raises(ValueError, match="roll has 1 rows for 2 boxes"):
+        replace(faces, roll=np.zeros(1, np.float32))
+
+
+def sure_by(*shares, below):
+    """Faces that are sad by these shares and happy by the rest, called uncertain below a share."""
+    emotion = np.zeros((len(shares), 9), np.float32)
+    emotion[:, EMOTIONS.index("sad")] = shares
+    emotion[:, EMOTIONS.index("happy")] = 1 - emotion.sum(axis=1)
+    boxes = np.tile(np.array([[0, 0, 9, 9]], np.int32), (len(shares), 1))
+    return Faces(boxes, np.ones(len(shares), np.float32), emotion, labels=EMOTIONS, uncertain_below=below)
+
+
+def test_an_improbable_emotion_is_uncertain():
+    faces = sure_by(0.625, 0.75, 0.875, 0.25, below=0.75)  # eighths are exact
+    assert faces.best()[0] == ["sad", "sad", "sad", "happy"] and faces.top()[0] == ["uncertain", "sad", "sad", "happy"]
+    for names_and_shares in (faces.best(), faces.top()):
+        assert names_and_shares[1].tolist() == [0.625, 0.75, 0.875, 0.75] and names_and_shares[1].dtype == np.float32
+    assert faces[:1].top()[0] == ["uncertain"] and sure_by(below=0.75).top()[0] == []
+    assert sure_by(0.7, below=0.7).top()[0] == ["sad"], "0.7 as float32 lies below 0.7"
+    assert sure_by(0.5, 0.5, below=0.0).top()[0] == sure_by(0.5, 0.5, below=0.0).best()[0]
+    assert sure_by(0.875, 1.0, below=1.0).top()[0] == ["uncertain", "sad"]
+
+
+def test_the_table_calls_an_improbable_emotion_uncertain():
+    """The confidence is still that of the best one, whose column says which it was."""
+    rows = face_records(sure_by(0.625, 0.875, below=0.75))
+    assert [(row["emotion"], row["confidence"], row["sad"]) for row in rows] == [
+        ("uncertain", 0.625, 0.625),
+        ("sad", 0.875, 0.875),
+    ]
+    assert [row["uncertain"] for row in rows] == [0, 0]
 
 
 def test_parquet_types_do_not_depend_on_the_rows(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from PIL import Image
 from fer_lib import cli
 from fer_lib.faces import EMOTIONS
 from fer_lib.images import read_image
+from fer_lib.recognize import balanced
 from fer_lib.records import columns
 from fer_lib.weights import DEFAULT_MODEL, WEIGHTS, model_names
 
@@ -75,6 +77,70 @@ def test_folder_mood_is_the_mean_over_faces(capsys, tmp_path):
     best = max(mean, key=mean.get)
     assert f"of {len(rows)} faces: {best} {mean[best]:.0%}" in mood
     assert f"V {np.mean([row['valence'] for row in rows]):+.2f}" in mood
+
+
+def labelled(capsys, tmp_path, *arguments, command="photo") -> tuple[str, list[dict]]:
+    """(stdout, the table's rows) of a run that goes well."""
+    code, out, error = run(capsys, command, *arguments, "--out", tmp_path, "--csv", tmp_path / "t.csv")
+    assert code == 0, error
+    with open(tmp_path / "t.csv", newline="") as file:
+        return out, list(csv.DictReader(file))
+
+
+@pytest.fixture
+def unsure_model(tiny_model, tmp_path):
+    """Random weights, about 0.11 for each emotion, with a card that calls them uncertain and knows a prior."""
+    folder = shutil.copytree(tiny_model, tmp_path / "unsure")
+    card = json.loads((folder / "card.json").read_text())
+    prior = {name: 1 + 9 * (name in ("happy", "neutral")) for name in EMOTIONS}
+    (folder / "card.json").write_text(json.dumps(card | {"uncertain_below": 0.9, "prior": prior}))
+    return folder
+
+
+def test_uncertain_below(capsys, tmp_path):
+    """Her smile is surer than 0.6 and no emotion is certain."""
+    smile = PHOTOS / "astronaut.png"
+    for limit, says in (("1", r"uncertain \(happy (\d+)%\)\n"), ("0", r"happy (\d+)%\n"), ("0.6", r"happy (\d+)%\n")):
+        out, (row,) = labelled(capsys, tmp_path, smile, "--uncertain-below", limit)
+        shown = re.search(r": face 1 at \d+,\d+ \d+x\d+: " + says, out)
+        assert shown and row["emotion"] == ("uncertain" if limit == "1" else "happy"), out
+        assert float(row["confidence"]) == float(row["happy"]) == pytest.approx(int(shown[1]) / 100, abs=0.0051)
+    for limit in ("-0.01", "1.01", "nan", "inf"):
+        line = refused(capsys, "photo", smile, f"--uncertain-below={limit}", "--out", tmp_path / "none")
+        assert "--uncertain-below must be a probability, 0 to 1" in line
+    assert "--uncertain-below" in refused(capsys, "photo", smile, "--uncertain-below", "half")
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("command", ["photo", "video"])
+def test_the_card_says_what_is_uncertain_unless_the_user_does(capsys, tmp_path, unsure_model, short_video, command):
+    source = HOPPER if command == "photo" else short_video
+    by_card, by_user = (
+        [
+            row
+            for row in labelled(capsys, tmp_path, source, "--model", unsure_model, *more, command=command)[1]
+            if row["x"]
+        ]
+        for more in ((), ("--uncertain-below", "0"))
+    )
+    assert {row["emotion"] for row in by_card} == {"uncertain"}
+    for row, same in zip(by_card, by_user, strict=True):
+        assert same["emotion"] == max(EMOTIONS, key=lambda name: float(row[name]))
+        assert {**same, "emotion": "uncertain"} == row
+
+
+def test_balanced(capsys, tmp_path, unsure_model, tiny_model):
+    """Happy and neutral ten times as frequent as the others: so much less likely when all are equally so."""
+    _, (plain,) = labelled(capsys, tmp_path, HOPPER, "--model", unsure_model)
+    _, (equal,) = labelled(capsys, tmp_path, HOPPER, "--model", unsure_model, "--balanced")
+    expected = balanced(
+        np.array([[float(plain[name]) for name in EMOTIONS]]),
+        EMOTIONS,
+        {name: 10 if name in ("happy", "neutral") else 1 for name in EMOTIONS},
+    )
+    assert [float(equal[name]) for name in EMOTIONS] == pytest.approx(expected[0].tolist(), abs=1e-5)
+    line = refused(capsys, "photo", HOPPER, "--model", tiny_model, "--balanced", "--out", tmp_path / "none")
+    assert "the card of tiny does not say how frequent its classes were" in line and not (tmp_path / "none").exists()
 
 
 def test_the_word_va_is_an_option_and_dot_slash_va_a_file(capsys, tmp_path, monkeypatch):

@@ -1,11 +1,11 @@
-"""Training: augmentation, repeatable batches, a fit that resumes to the same weights, the best epoch kept."""
+"""Training: augmentation, mixup, repeatable batches, a fit that resumes to the same weights, averages."""
 
 import keras
 import numpy as np
 import pytest
 
 from fer_lib.errors import InputError
-from fer_lib.train import Batches, augment, fit
+from fer_lib.train import Batches, augment, fit, mix
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (40, 12, 12), dtype=np.uint8)
 LABELS = {"head": np.eye(2, dtype=np.float32)[np.arange(40) % 2]}
@@ -61,6 +61,67 @@ def test_batches_repeat_by_seed_and_epoch():
     assert sorted(rows) == list(range(40))
 
 
+class Drawn:
+    """A random generator that draws what it is told."""
+
+    def __init__(self, share, order):
+        self.share, self.order = share, order
+
+    def beta(self, a, b):
+        assert a == b == 0.4
+        return self.share
+
+    def permutation(self, n):
+        return np.array(self.order)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.75])  # a row stays mostly itself either way
+def test_mixup_by_hand(share):
+    """Three quarters of a row and one quarter of the next, pictures and both heads alike."""
+    images = np.array([0, 100, 203], np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    targets = {"a": np.eye(3, dtype=np.float32), "b": np.array([[0.5, 0.5], [1, 0], [0, 1]], np.float32)}
+    mixed, both = mix(images, targets, 0.4, Drawn(share, [1, 2, 0]))
+    assert mixed.dtype == np.uint8 and mixed.shape == images.shape
+    assert mixed[:, 0, 0].tolist() == [[25] * 3, [126] * 3, [152] * 3] and (mixed == mixed[:, :1, :1, :1]).all()
+    assert both["a"].tolist() == [[0.75, 0.25, 0], [0, 0.75, 0.25], [0.25, 0, 0.75]]
+    assert both["b"].tolist() == [[0.625, 0.375], [0.75, 0.25], [0.125, 0.875]]
+    assert images[0].max() == 0 and targets["a"][0, 1] == 0, "what was given is left alone"
+
+
+def test_mixed_targets_are_distributions():
+    rng, eye = np.random.default_rng(0), np.eye(6, dtype=np.float32)
+    drawn = [mix(np.zeros((6, 4, 4, 3), np.uint8), {"head": eye}, 0.3, rng)[1]["head"] for _ in range(50)]
+    for target in drawn:
+        assert target.dtype == np.float32 and (target.diagonal() >= 0.5).all() and target.min() >= 0
+        np.testing.assert_allclose(target.sum(axis=1), 1, rtol=1e-6)
+    shares = {float(target.diagonal().min()) for target in drawn}  # below 1 unless nothing was exchanged
+    assert len(shares) > 40 and min(shares) < 0.7
+
+
+def test_half_of_the_batches_are_mixed():
+    """Of 100 batches; each row its own class, so that a mixed one shows. The other half is what it is without mixup."""
+    targets = {"head": np.eye(40, dtype=np.float32)}
+    mixed, same, plain = (Batches(PICTURES, targets, 16, 8, 1, mixup=alpha) for alpha in (1.0, 1.0, 0.0))
+    count = 0
+    for epoch in range(20):
+        for batch in (mixed, same, plain):
+            batch.start(epoch)
+        for i in range(len(mixed)):
+            images, wanted = mixed[i]
+            assert (images == same[i][0]).all() and (wanted["head"] == same[i][1]["head"]).all()
+            assert set(np.unique(plain[i][1]["head"])) == {0, 1}
+            if (wanted["head"] == plain[i][1]["head"]).all():
+                assert (images == plain[i][0]).all()
+            else:
+                count += 1
+    assert 35 <= count <= 65  # three standard deviations of 100 throws
+
+
+def test_mixed_pictures_have_no_weights():
+    with pytest.raises(ValueError, match="mixup or weights"):
+        Batches(PICTURES, LABELS, 16, 8, 1, weights={"head": np.ones(40)}, mixup=0.2)
+
+
 def network():
     keras.utils.set_random_seed(3)
     pixels = keras.Input((16, 16, 3), dtype="uint8")
@@ -101,6 +162,62 @@ def test_the_best_epoch_is_kept(tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
+@pytest.fixture(scope="module")
+def averages() -> list[list[np.ndarray]]:
+    """By hand, after each of three epochs: of the weights w of every step, m := (m + 3 w) / 4, from m = w at the first.
+
+    Trained by keras alone, so that the weights that train must be the plain ones, not the averages.
+    """
+    mean, after = [], []
+
+    class Mean(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            now = self.model.get_weights()
+            mean[:] = [(m + 3 * w) / 4 for m, w in zip(mean or now, now, strict=True)]
+
+        def on_epoch_end(self, epoch, logs=None):
+            after.append(list(mean))
+
+    network().fit(batches(), epochs=3, callbacks=[Mean()], shuffle=False, verbose=0)
+    return after
+
+
+def averaging(scaled: bool):
+    """network() with an optimiser that averages; scaled: inside the one that keras puts around it for mixed_float16."""
+    model = network()
+    optimizer = keras.optimizers.AdamW(1e-3, use_ema=True, ema_momentum=0.25)
+    optimizer = keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
+    model.compile(optimizer, {"head": "categorical_crossentropy"}, jit_compile=False)
+    return model
+
+
+def assert_equal(weights, expected):
+    for a, b in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6)  # a step moves a weight by about 1e-3
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_average_is_scored_and_kept(tmp_path, averages, scaled):
+    """In a whole run, the second epoch the best; and in one that is interrupted after it, the third the best."""
+    seen = []
+
+    def score(values):
+        handed = scored(values)
+        return lambda model: seen.append(model.get_weights()) or handed(model)
+
+    whole = averaging(scaled)
+    fit(whole, batches(), 3, tmp_path / "whole", score([0.1, 0.3, 0.2]), {})
+    assert_equal(whole.get_weights(), averages[1])
+    stopped, resumed = averaging(scaled), averaging(scaled)
+    fit(stopped, batches(), 2, tmp_path / "parts", score([0.1, 0.2]), {})
+    assert_equal(stopped.get_weights(), averages[1])
+    fit(resumed, batches(), 3, tmp_path / "parts", score([0.3]), {})
+    assert_equal(resumed.get_weights(), averages[2])
+    assert len(seen) == 6
+    for weights, expected in zip(seen, averages + averages, strict=True):
+        assert_equal(weights, expected)
+
+
 def test_a_finished_run_is_not_repeated(tmp_path):
     fit(network(), batches(), 1, tmp_path, scored([0.9]), {})
     assert len(fit(network(), batches(), 1, tmp_path, scored([]), {})) == 1
@@ -132,3 +249,22 @@ def test_facenet_refuses_another_graph(tmp_path):
     tf.io.write_graph(tf.Graph(), str(tmp_path), "empty.pb", as_text=False)
     with pytest.raises(ValueError, match="differ in 132 convolutions"):
         load_facenet_graph(facenet(), tmp_path / "empty.pb")
+
+
+def test_scaled_logits_are_apply_temperatures():
+    """Of one head only; the other one keeps its answers."""
+    from fer_lib.metrics import apply_temperature
+    from fer_lib.models import scale_logits, two_heads
+
+    keras.utils.set_random_seed(0)
+    features = keras.Input((5,))
+    model = keras.Model(features, two_heads(features, 0.0))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])  # biases too
+    rows = rng.normal(size=(6, 5)).astype(np.float32)
+    before = {head: np.asarray(p) for head, p in model(rows).items()}
+    scale_logits(model, {"emotion": 2.5})
+    after = {head: np.asarray(p) for head, p in model(rows).items()}
+    np.testing.assert_allclose(after["emotion"], apply_temperature(before["emotion"], 2.5), atol=1e-6)
+    assert np.abs(after["emotion"] - before["emotion"]).max() > 0.05
+    np.testing.assert_array_equal(after["fer2013"], before["fer2013"])

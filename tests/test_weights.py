@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -12,7 +13,17 @@ from fer_lib import runtime
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 from fer_lib.runtime import load_runtime
-from fer_lib.weights import DEFAULT_MODEL, FAST_FILES, KERAS_FILE, checked_file, load_card, model_names
+from fer_lib.weights import (
+    DEFAULT_MODEL,
+    EYES_LEVEL,
+    FAST_FILES,
+    KERAS_FILE,
+    checked_file,
+    load_card,
+    model_names,
+    round_weights,
+    save_keras,
+)
 
 
 @pytest.fixture
@@ -132,6 +143,20 @@ def test_damaged_weights(model, kind, damage, message):
         lambda card: card.update(name=3),
         lambda card: card.update(name="../../elsewhere"),
         lambda card: card.update(task=None),
+        lambda card: card.update(alignment="an upright square around the detector's box"),
+        lambda card: card.update(alignment=None),
+        lambda card: card.update(alignment=[EYES_LEVEL]),
+        lambda card: card.update(prior={name: 0.1 for name in EMOTIONS[1:]}),
+        lambda card: card.update(prior={name: 0.1 for name in (*EMOTIONS, "bored")}),
+        lambda card: card.update(prior=dict.fromkeys(EMOTIONS, 0.1) | {"fear": 0}),
+        lambda card: card.update(prior=dict.fromkeys(EMOTIONS, 0.1) | {"fear": float("nan")}),
+        lambda card: card.update(prior=dict.fromkeys(EMOTIONS, 0.1) | {"fear": "0.1"}),
+        lambda card: card.update(prior=list(EMOTIONS)),
+        lambda card: card.update(uncertain_below=-0.1),
+        lambda card: card.update(uncertain_below=1),
+        lambda card: card.update(uncertain_below=float("nan")),
+        lambda card: card.update(uncertain_below="0.3"),
+        lambda card: card.update(uncertain_below=None),
     ],
 )
 def test_damaged_card(model, change):
@@ -139,6 +164,20 @@ def test_damaged_card(model, change):
     with pytest.raises(InputError, match="damaged") as error:
         load_card(str(model))
     assert "\n" not in str(error.value)
+
+
+def test_a_card_of_before_priors_and_uncertain(model):
+    change_card(model, lambda card: [card.pop(key) for key in ("uncertain_below", "prior")])
+    card = load_card(str(model))
+    assert (card.uncertain_below, card.prior, card.alignment) == (0.0, {}, "none")
+
+
+def test_alignment_prior_and_threshold_are_kept(model):
+    prior = dict.fromkeys(EMOTIONS, 0.1) | {"fear": 1}
+    change_card(model, lambda card: card.update(alignment=EYES_LEVEL, prior=prior, uncertain_below=0.99))
+    load_card(str(model)).write(model)
+    card = load_card(str(model))
+    assert (card.uncertain_below, card.prior, card.alignment) == (0.99, prior, EYES_LEVEL)
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000])
@@ -298,3 +337,157 @@ def test_the_export_is_silent(keras_only, tmp_path):
     environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
     done = run_script("-c", code, keras_only.folder, env=environment)
     assert done.returncode == 0 and done.stderr == "" and done.stdout == ""
+
+
+# ------------------------------------------------------------------------------------------------ rounded weights
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Two convolutions, the second's answer times 0.17 as in an Inception residual, and a dense head on them."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((16, 16, 3), dtype="uint8", name="pixels")
+    x = keras.layers.Conv2D(32, 3, activation="relu")(keras.layers.Rescaling(1 / 128, -1)(pixels))
+    start = {"kernel_initializer": "he_normal", "bias_initializer": "normal"}
+    y = keras.layers.Conv2D(32, 5, padding="same", **start, name="long")(x)
+    x = keras.layers.Add()([x, keras.layers.Rescaling(0.17)(y)])
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Activation("relu")(x))
+    model = keras.Model(pixels, {"head": keras.layers.Dense(4, "softmax", name="head")(x)})
+    model.get_layer("long").kernel.assign(model.get_layer("long").kernel * np.linspace(0.001, 30, 32))
+    return model
+
+
+@pytest.fixture(scope="module")
+def rounded(network):
+    import keras
+
+    model = keras.models.clone_model(network)
+    model.set_weights(network.get_weights())
+    round_weights(model)
+    return model
+
+
+def test_rounding_by_hand():
+    """One column a channel: steps of 1, where 3.4 and -64.6 err; of 1, where 128.4 is cut, since steps of 2 err more;
+    of 1/8; of nothing; and of 2^-24, float16's least."""
+    import keras
+
+    least = 2.0**-24
+    columns = {
+        "whole": ([127, 3.4, -64.6, 0], [127, 3, -65, 0]),
+        "cut": ([-128.4, 1, 3, 5], [-127, 1, 3, 5]),
+        "even": ([254, 2.6, -6, 0], [254, 2, -6, 0]),
+        "eighths": ([15.8, 1 / 16 + 0.01, -1, 0], [15.75, 0.125, -1, 0]),
+        "nothing": ([0] * 4, [0] * 4),
+        "tiny": ([1.4 * least, -0.4 * least, 0.6 * least, 0], [least, 0, least, 0]),
+    }
+    given, expected = (np.array([column[i] for column in columns.values()], np.float32).T for i in (0, 1))
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(6)])
+    bias = np.full(6, 0.3, np.float32)
+    model.set_weights([given, bias])
+    with np.errstate(divide="raise", invalid="raise"):
+        round_weights(model)
+    assert model.get_weights()[0].T.tolist() == expected.T.tolist()
+    assert model.get_weights()[1].tolist() == bias.tolist()
+
+
+def test_rounded_kernels(network, rounded):
+    """Eight bits a channel, exact as float16, off by at most half of the coarser step; once more changes nothing."""
+    import keras
+
+    for given, w in zip(network.get_weights(), rounded.get_weights(), strict=True):
+        if given.ndim == 1:
+            assert (w == given).all()
+            continue
+        given, w = (array.reshape(-1, array.shape[-1]) for array in (given, w))
+        step = 2.0 ** np.floor(np.log2(np.abs(given).max(axis=0) / 127))  # the finer one; the coarser is twice that
+        levels = w / step
+        assert (levels == np.rint(levels)).all() and (np.abs(levels) <= 254).all()
+        assert all(np.abs(channel).max() <= 127 or (channel % 2 == 0).all() for channel in levels.T)
+        assert (w.astype(np.float16) == w).all() and w.dtype == np.float32
+        assert (np.sqrt(((w - given) ** 2).mean(axis=0)) <= step).all()
+        assert len(w) < 100 or len(np.unique(levels)) > 200, "eight bits, not fewer"
+    again = keras.models.clone_model(rounded)
+    again.set_weights(rounded.get_weights())
+    round_weights(again)
+    for w, once in zip(again.get_weights(), rounded.get_weights(), strict=True):
+        assert (w == once).all()
+
+
+def test_a_saved_model_is_the_same_bytes_each_time(rounded, network, tmp_path):
+    """Without the time of saving; float16 holds rounded weights exactly and packs them tighter."""
+    import h5py
+    import keras
+
+    for name in ("a", "b"):
+        save_keras(rounded, tmp_path / f"{name}.keras")
+    assert (tmp_path / "a.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
+    save_keras(network, tmp_path / "exact.keras")
+    sizes = []
+    for name, model in (("a", rounded), ("exact", network)):
+        with zipfile.ZipFile(tmp_path / f"{name}.keras") as file:
+            assert {item.date_time for item in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+            assert "date_saved" not in json.loads(file.read("metadata.json"))
+            with h5py.File(file.open("model.weights.h5")) as weights:
+                kernel = weights["layers/conv2d_1/vars/0"]
+                assert kernel.dtype == np.float16
+                sizes.append(kernel.id.get_storage_size())
+        for w, saved in zip(
+            model.get_weights(), keras.saving.load_model(tmp_path / f"{name}.keras").weights, strict=True
+        ):
+            assert (np.asarray(saved) == w.astype(np.float16)).all()
+    assert sizes[0] < 0.8 * sizes[1] < 0.8 * 2 * 32 * 32 * 25  # two bytes a weight
+
+
+@pytest.fixture(scope="module")
+def exported(network, rounded, tmp_path_factory):
+    """{"rounded" | "exact": folder with the Keras file and its export}."""
+    folders = {}
+    for name, model in (("rounded", rounded), ("exact", network)):
+        folders[name] = tmp_path_factory.mktemp(name)
+        save_keras(model, folders[name] / KERAS_FILE)
+        runtime.export_fast(folders[name] / KERAS_FILE, folders[name])
+    return folders
+
+
+def stored(xml) -> dict[tuple[int, ...], str]:
+    """{shape of each matrix or kernel: OpenVINO's name of its type}."""
+    nodes = runtime.openvino_core().read_model(xml).get_ops()
+    constants = [node for node in nodes if node.get_type_name() == "Constant"]
+    return {tuple(c.shape): c.get_element_type().get_type_name() for c in constants if c.data.size > 100}
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("rounded", 1e-5), ("exact", 2e-4)])  # float16 has eleven bits
+def test_an_export_answers_as_keras_does(exported, name, tolerance):
+    """Also where a factor of 0.17 was folded into a kernel: its steps are no powers of two then."""
+    fast = runtime.FastRuntime(exported[name] / FAST_FILES[0])
+    reference = runtime.KerasRuntime(exported[name] / KERAS_FILE)
+    batch = crops(8, 16) // np.arange(1, 9, dtype=np.uint8)[:, None, None, None]
+    np.testing.assert_allclose(fast(batch)["head"], reference(batch)["head"], atol=tolerance)
+    assert np.ptp(reference(batch)["head"], axis=0).max() > 0.05, "the answers differ by picture"
+
+
+def test_rounded_convolutions_are_exported_as_int8(exported, network):
+    """The rest beside them is small and stays as it is; a model without rounded ones is float16 throughout."""
+    floats = 4 * network.count_params()
+    sizes = {name: (folder / FAST_FILES[1]).stat().st_size / floats for name, folder in exported.items()}
+    assert sizes == {"rounded": pytest.approx(0.25, abs=0.03), "exact": pytest.approx(0.5, abs=0.03)}
+    kernels = {(32, 3, 3, 3), (32, 32, 5, 5)}
+    for name, convolutions, dense in (("rounded", "i8", "f32"), ("exact", "f16", "f16")):
+        types = stored(exported[name] / FAST_FILES[0])
+        assert types == dict.fromkeys(kernels, convolutions) | {(4, 32): dense}, name
+
+
+def test_steps_by_hand():
+    rows = np.array(
+        [[0, 0, 0], [127, -3, 64], [-0.17 * 127, 0.17 * 3, 0.17], [-(2.0**-14), 2.0**-14 / 127, 0]], np.float32
+    )
+    assert runtime._steps(rows) == pytest.approx([1, 1, 0.17, 2.0**-14 / 127])
+    coarse = np.array([[-2, 4, 6]], np.float32)  # any step that fits will do
+    whole = coarse / runtime._steps(coarse)
+    np.testing.assert_allclose(whole, np.rint(whole), atol=1e-4)
+    assert np.abs(whole).max() <= 127
+    assert runtime._steps(np.array([[0, 0, 0], [1, 0.5, 1 / np.pi]], np.float32)) is None
+    assert runtime._steps(np.array([[128, 1, 3]], np.float32)) is None  # nine bits

@@ -1,0 +1,140 @@
+"""The Recognizer: priors, thresholds and alignment of a card, and real photographs from 160 to 4000 pixels."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from conftest import PHOTOS
+
+from fer_lib.detect import crop_faces
+from fer_lib.errors import InputError
+from fer_lib.faces import EMOTIONS
+from fer_lib.framing import turned
+from fer_lib.images import read_image
+from fer_lib.recognize import Recognizer, balanced
+from fer_lib.weights import EYES_LEVEL
+
+PRIOR = dict(zip(EMOTIONS, (0.1, 0.02, 0.02, 0.06, 0.3, 0.3, 0.1, 0.05, 0.05), strict=True))
+
+
+@pytest.fixture
+def make_model(tiny_model, tmp_path):
+    """A copy of the tiny model whose card says something else: its folder's name."""
+
+    def make(**changes) -> str:
+        folder = shutil.copytree(tiny_model, tmp_path / "tiny")
+        card = json.loads((folder / "card.json").read_text())
+        (folder / "card.json").write_text(json.dumps(card | changes))
+        return str(folder)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def default() -> Recognizer:
+    """The default model on crops of either alignment, whatever its card says."""
+    return Recognizer(uncertain_below=0)
+
+
+# ------------------------------------------------------------------------------------------------ balanced
+
+
+def test_balanced_by_hand():
+    """Twice as sure of a label that is four times as frequent: half as likely, had they been equally frequent."""
+    prior = {"b": 0.2, "a": 0.8, "c": 0.4}  # in another order than the labels
+    given = np.array([[2 / 3, 1 / 3, 0], [0.8, 0.2, 0], [0.4, 0.2, 0.4]], np.float32)
+    found = balanced(given, ("a", "b", "c"), prior)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [[1 / 3, 2 / 3, 0], [0.5, 0.5, 0], [0.2, 0.4, 0.4]], rtol=1e-6)
+    assert balanced(given[:0], ("a", "b", "c"), prior).shape == (0, 3)
+    np.testing.assert_allclose(balanced(given, "abc", dict.fromkeys("abc", 0.3)), given, rtol=1e-6)
+
+
+def test_a_recogniser_balances_by_its_card(make_model, photo):
+    folder = make_model(prior=PRIOR)
+    plain, equal = Recognizer(folder)(photo), Recognizer(folder, balanced=True)(photo)
+    np.testing.assert_allclose(equal.emotion, balanced(plain.emotion, EMOTIONS, PRIOR), rtol=1e-5)
+    assert np.abs(equal.emotion - plain.emotion).max() > 0.05
+    va = Recognizer(folder, balanced=True, va=True)(photo).va
+    assert np.abs(va - Recognizer(folder, va=True)(photo).va).max() > 0.01  # from the balanced probabilities
+
+
+def test_a_card_without_a_prior_is_not_balanced(tiny_model):
+    with pytest.raises(InputError, match="tiny does not say how frequent"):
+        Recognizer(str(tiny_model), balanced=True)
+
+
+# ------------------------------------------------------------------------------------------------ uncertain
+
+
+@pytest.mark.parametrize(("asked", "says"), [(None, 0.9), (0.0, 0.0), (0.001, 0.001), (1.0, 1.0)])
+def test_the_threshold_is_the_cards_unless_it_is_given(make_model, photo, asked, says):
+    """Random weights are sure of nothing: about 0.11 each."""
+    faces = Recognizer(make_model(uncertain_below=0.9), uncertain_below=asked)(photo)
+    assert faces.uncertain_below == says
+    assert faces.top()[0] == (["uncertain"] if says > 0.5 else faces.best()[0])
+
+
+def test_no_face_has_the_same_columns(make_model):
+    faces = Recognizer(make_model(prior=PRIOR, alignment=EYES_LEVEL), balanced=True)(np.zeros((90, 90, 3), np.uint8))
+    assert faces.emotion.shape == (0, 9) and faces.top()[0] == faces.records() == []
+
+
+# ------------------------------------------------------------------------------------------------ alignment
+
+
+@pytest.mark.parametrize(("alignment", "level"), [("none", False), (EYES_LEVEL, True)])
+def test_crops_are_aligned_as_the_card_says(make_model, photo, alignment, level, monkeypatch):
+    """With the card's size and margin, or with the size asked for; and these are what is classified."""
+    recognise = Recognizer(make_model(alignment=alignment, crop_margin={"blazeface": 0.25}), "blazeface")
+    picture = turned(photo, 30)
+    faces = recognise.detect(picture)
+    assert len(faces) == 1 and abs(faces.roll[0]) > 15
+    for size in (None, 40):
+        expected = crop_faces(picture, faces, size or 16, 0.25, level)
+        assert (recognise.crops(picture, faces, size) == expected).all()
+        assert (expected != crop_faces(picture, faces, size or 16, 0.25, not level)).any()
+    seen = []
+    monkeypatch.setattr(recognise, "classify", lambda crops: seen.append(crops) or np.eye(9, dtype=np.float32)[:1])
+    recognise(picture)
+    assert (np.concatenate(seen) == recognise.crops(picture, faces)).all()
+
+
+@pytest.mark.parametrize("degrees", [-30, 30])
+def test_a_turned_photo_is_answered_as_the_upright_one(default, monkeypatch, degrees):
+    """Eyes level: the crop is the upright one's again, but for the few degrees by which two measured rolls differ."""
+    picture = read_image(PHOTOS / "astronaut.png")
+    crops, answers = {}, {}
+    for alignment in ("none", EYES_LEVEL):
+        monkeypatch.setattr(default, "card", replace(default.card, alignment=alignment))
+        both = [(image, default.detect(image)) for image in (picture, turned(picture, degrees))]
+        assert [len(faces) for _, faces in both] == [1, 1]
+        crops[alignment] = [default.crops(image, faces, 48)[0].astype(int) for image, faces in both]
+        answers[alignment] = [default(image) for image, _ in both]
+    change = {name: np.abs(upright - other).mean() for name, (upright, other) in crops.items()}
+    assert change[EYES_LEVEL] < 0.7 * change["none"]  # the boxes differ a little too
+    upright, other = answers[EYES_LEVEL]
+    assert upright.top()[0] == other.top()[0] == ["happy"]
+    np.testing.assert_allclose(other.emotion, upright.emotion, atol=0.1)
+
+
+# ------------------------------------------------------------------------------------------------ sizes
+
+
+@pytest.mark.parametrize("longer", [160, 320, 640, 2000, 4000])
+@pytest.mark.parametrize("name", ["astronaut.png", "grace_hopper.jpg", "two_faces.jpg"])
+def test_a_photo_of_any_size_has_the_same_faces(default, name, longer):
+    """As many, at the same places (BlazeFace likes the astronaut's collar at 2000); a broad smile is happy at each."""
+    picture = read_image(PHOTOS / name)
+    scale = longer / max(picture.shape[:2])
+    width, height = round(picture.shape[1] * scale), round(picture.shape[0] * scale)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    expected, faces = default(picture), default(cv2.resize(picture, (width, height), interpolation=how))
+    assert len(faces) == len(expected)
+    side = np.diff(expected.xyxy.reshape(-1, 2, 2), axis=1).max()
+    np.testing.assert_allclose(faces.xyxy / scale, expected.xyxy, atol=0.2 * side)
+    answers = list(zip(*(found.top()[0] for found in (expected, faces)), strict=True))
+    assert [pair for pair in answers if "happy" in pair] == [("happy", "happy")] * (name != "grace_hopper.jpg")
