@@ -61,7 +61,7 @@ def _add_recognition(parser) -> None:
         "--min-face", type=int, default=0, metavar="PX", help="smallest face side (default: by picture)"
     )
     parser.add_argument(
-        "--balanced", action="store_true", help="take every emotion for equally likely beforehand, as for acted ones"
+        "--balanced", action="store_true", help="treat all emotions as equally frequent: for posed pictures only"
     )
     parser.add_argument(
         "--uncertain-below",
@@ -79,7 +79,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     photo = commands.add_parser("photo", help="label pictures and folders of pictures")
     photo.add_argument("inputs", nargs="+", metavar="PATH", help="pictures and folders; then, if you like, the word va")
     photo.add_argument("--show", action="store_true", help="show each annotated picture in a window; any key goes on")
-    photo.add_argument("--explain", action="store_true", help="also a picture of what spoke for each face's answer")
+    photo.add_argument("--explain", action="store_true", help="also OUT/STEM_explained.png: what spoke for each answer")
     video = commands.add_parser("video", help="label video files")
     video.add_argument("inputs", nargs="+", metavar="VIDEO", help="video files; then, if you like, the word va")
     video.add_argument("--show", action="store_true", help="show the frames in a window meanwhile; q closes it")
@@ -215,8 +215,6 @@ def _recogniser(options):
 
     if options.min_face < 0:
         raise InputError("--min-face must be 0 or more pixels")
-    if options.uncertain_below is not None and not 0 <= options.uncertain_below <= 1:
-        raise InputError("--uncertain-below must be a probability, 0 to 1")
     check_folder(options.out)
     model = DEFAULT_MODEL if options.model is None else options.model
     return Recognizer(

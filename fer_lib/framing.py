@@ -14,7 +14,7 @@ from fer_lib.metrics import bootstrap_interval
 from fer_lib.splits import check_no_leak
 from fer_lib.weights import ALIGNMENTS, EYES_LEVEL
 
-MARGINS = tuple(round(0.05 * i, 2) for i in range(-4, 9))  # -0.20 .. 0.40 of the box's side
+MARGINS = tuple(round(0.05 * i, 2) for i in range(-6, 9))  # -0.30 .. 0.40 of the box's side
 TURNS = (0, 15, 30, 45)  # degrees
 BATCH = 64
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_lib.datasets.utkface import AGE_RANGES, RACES, UtkFace, age_range
+from fer_lib.faces import EMOTIONS
 from fer_lib.framing import largest
 from fer_lib.images import read_image
 from fer_lib.metrics import wilson_interval
@@ -28,7 +29,8 @@ def shares_by_group(data: UtkFace, answered: list[str]) -> dict[str, dict[str, d
     show for whom the model says "anger" more often. Intervals are Wilson's, 95 %. Groups without a picture are left
     out.
     """
-    answered = np.array(answered, object)
+    first = np.unique(data.group, return_index=True)[1]  # equal pictures are one
+    data, answered = data[first], np.array(answered, object)[first]
     groups = {
         "sex": {"female": data.female, "male": ~data.female},
         "age": {name: np.array([age_range(age) == name for age in data.age], bool) for name in AGE_RANGES},
@@ -43,7 +45,7 @@ def shares_by_group(data: UtkFace, answered: list[str]) -> dict[str, dict[str, d
 def _shares(answered: np.ndarray) -> dict:
     found = answered[answered != NO_FACE]
     shares = {"n": len(answered), NO_FACE: _share(answered == NO_FACE)}
-    return shares | {name: _share(found == name) for name in sorted(set(found))}
+    return shares | {name: _share(found == name) for name in EMOTIONS if len(found)}
 
 
 def _share(rows: np.ndarray) -> list[float]:

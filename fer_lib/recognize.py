@@ -9,7 +9,7 @@ import numpy as np
 from fer_lib.affect import expected_va
 from fer_lib.detect import crop_faces, make_detector
 from fer_lib.errors import InputError
-from fer_lib.faces import EMOTIONS, Faces
+from fer_lib.faces import EMOTIONS, UNCERTAIN, Faces
 from fer_lib.runtime import load_runtime
 from fer_lib.weights import DEFAULT_MODEL, EYES_LEVEL, load_card
 
@@ -17,13 +17,19 @@ BATCH = 32  # faces a call; bounds the memory of a crowd
 
 
 def balanced(probability: np.ndarray, labels, prior: dict[str, float]) -> np.ndarray:
-    """(N, C) probabilities as they would be had every label been equally frequent in training (Saerens et al. 2002).
+    """(N, C) probabilities as if every emotion had been equally frequent in training (Saerens et al. 2002).
 
-    prior: the share of each label in training. FER+'s pictures are mostly happy or neutral, which makes a model slow to
-    name the rare emotions; where people act emotions, as in a laboratory, these are as frequent as the others.
+    prior: the share of each label in training, as probable as the model would find it. "uncertain" is no emotion and
+    keeps its probability. FER+'s pictures are mostly happy or neutral, which makes a model slow to name the rare
+    emotions; where people act emotions, as in a laboratory, these are as frequent as the others. On pictures like
+    FER+'s, balanced answers are worse.
     """
     weighted = probability / np.array([prior[label] for label in labels], probability.dtype)
-    return weighted / weighted.sum(axis=1, keepdims=True)
+    emotions = np.array([label != UNCERTAIN for label in labels])
+    left = 1 - probability[:, ~emotions].sum(axis=1, keepdims=True)
+    weighted[:, emotions] *= left / np.maximum(weighted[:, emotions].sum(axis=1, keepdims=True), 1e-12)
+    weighted[:, ~emotions] = probability[:, ~emotions]
+    return weighted
 
 
 class Recognizer:
@@ -50,7 +56,9 @@ class Recognizer:
         self.card = load_card(model)
         self.detect = make_detector(detector, cascade, min_face)
         if balanced and not self.card.prior:
-            raise InputError(f"the card of {self.card.name} does not say how frequent its classes were: not balanced")
+            raise InputError(f"the card of {self.card.name} has no prior, which --balanced needs: leave that out")
+        if uncertain_below is not None and not 0 <= uncertain_below <= 1:
+            raise InputError("--uncertain-below must be a probability, 0 to 1")
         self.va = va
         self._prior = self.card.prior if balanced else None
         self._uncertain_below = self.card.uncertain_below if uncertain_below is None else uncertain_below

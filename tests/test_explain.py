@@ -153,9 +153,10 @@ def randomised(card, folder, seed):
     xml, weights = (shutil.copy(card.folder / name, folder) for name in ("model.xml", "model.bin"))
     values, shuffled = np.fromfile(weights, np.uint8), 0
     for data in ElementTree.parse(xml).iter("data"):
-        if data.get("element_type") == "f16" and int(data.get("size")) >= 200:
+        kind = {"f16": np.float16, "f32": np.float32, "i8": np.int8}.get(data.get("element_type"))
+        if kind is not None and int(data.get("size")) >= 200:
             start, size = int(data.get("offset")), int(data.get("size"))
-            np.random.default_rng(seed).shuffle(values[start : start + size].view(np.float16))
+            np.random.default_rng(seed).shuffle(values[start : start + size].view(kind))
             shuffled += size
     assert shuffled > 0.9 * len(values)
     values.tofile(weights)

@@ -53,6 +53,19 @@ def test_balanced_by_hand():
     np.testing.assert_allclose(balanced(given, "abc", dict.fromkeys("abc", 0.3)), given, rtol=1e-6)
 
 
+def test_uncertain_keeps_its_probability():
+    """It is no emotion: what is left is shared by the others. All of it may be uncertain's."""
+    prior = {"happy": 0.6, "sad": 0.2, "uncertain": 0.2}
+    given = np.array([[0.6, 0.2, 0.2], [0, 0, 1]], np.float32)
+    np.testing.assert_allclose(balanced(given, tuple(prior), prior), [[0.4, 0.4, 0.2], [0, 0, 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("below", [-0.1, 1.5, float("nan")])
+def test_a_threshold_is_a_probability(tiny_model, below):
+    with pytest.raises(InputError, match="0 to 1"):
+        Recognizer(str(tiny_model), uncertain_below=below)
+
+
 def test_a_recogniser_balances_by_its_card(make_model, photo):
     folder = make_model(prior=PRIOR)
     plain, equal = Recognizer(folder)(photo), Recognizer(folder, balanced=True)(photo)
@@ -63,7 +76,7 @@ def test_a_recogniser_balances_by_its_card(make_model, photo):
 
 
 def test_a_card_without_a_prior_is_not_balanced(tiny_model):
-    with pytest.raises(InputError, match="tiny does not say how frequent"):
+    with pytest.raises(InputError, match="the card of tiny has no prior"):
         Recognizer(str(tiny_model), balanced=True)
 
 

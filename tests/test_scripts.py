@@ -140,7 +140,7 @@ def test_balanced(capsys, tmp_path, unsure_model, tiny_model):
     )
     assert [float(equal[name]) for name in EMOTIONS] == pytest.approx(expected[0].tolist(), abs=1e-5)
     line = refused(capsys, "photo", HOPPER, "--model", tiny_model, "--balanced", "--out", tmp_path / "none")
-    assert "the card of tiny does not say how frequent its classes were" in line and not (tmp_path / "none").exists()
+    assert "the card of tiny has no prior" in line and not (tmp_path / "none").exists()
 
 
 def test_the_word_va_is_an_option_and_dot_slash_va_a_file(capsys, tmp_path, monkeypatch):

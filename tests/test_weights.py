@@ -152,6 +152,9 @@ def test_damaged_weights(model, kind, damage, message):
         lambda card: card.update(prior=dict.fromkeys(EMOTIONS, 0.1) | {"fear": float("nan")}),
         lambda card: card.update(prior=dict.fromkeys(EMOTIONS, 0.1) | {"fear": "0.1"}),
         lambda card: card.update(prior=list(EMOTIONS)),
+        lambda card: card.update(prior=None),
+        lambda card: card.update(prior=dict.fromkeys(EMOTIONS, 0.2)),
+        lambda card: card.update(prior=dict.fromkeys(EMOTIONS, 1 / 8) | {"fear": 1e-300}),
         lambda card: card.update(uncertain_below=-0.1),
         lambda card: card.update(uncertain_below=1),
         lambda card: card.update(uncertain_below=float("nan")),
@@ -173,7 +176,7 @@ def test_a_card_of_before_priors_and_uncertain(model):
 
 
 def test_alignment_prior_and_threshold_are_kept(model):
-    prior = dict.fromkeys(EMOTIONS, 0.1) | {"fear": 1}
+    prior = dict.fromkeys(EMOTIONS, 0.1) | {"fear": 0.2}
     change_card(model, lambda card: card.update(alignment=EYES_LEVEL, prior=prior, uncertain_below=0.99))
     load_card(str(model)).write(model)
     card = load_card(str(model))
@@ -365,7 +368,7 @@ def rounded(network):
 
     model = keras.models.clone_model(network)
     model.set_weights(network.get_weights())
-    round_weights(model)
+    round_weights(model, least=0)
     return model
 
 
@@ -388,7 +391,7 @@ def test_rounding_by_hand():
     bias = np.full(6, 0.3, np.float32)
     model.set_weights([given, bias])
     with np.errstate(divide="raise", invalid="raise"):
-        round_weights(model)
+        round_weights(model, least=0)
     assert model.get_weights()[0].T.tolist() == expected.T.tolist()
     assert model.get_weights()[1].tolist() == bias.tolist()
 
@@ -411,9 +414,21 @@ def test_rounded_kernels(network, rounded):
         assert len(w) < 100 or len(np.unique(levels)) > 200, "eight bits, not fewer"
     again = keras.models.clone_model(rounded)
     again.set_weights(rounded.get_weights())
-    round_weights(again)
+    round_weights(again, least=0)
     for w, once in zip(again.get_weights(), rounded.get_weights(), strict=True):
         assert (w == once).all()
+
+
+def test_small_kernels_are_not_rounded():
+    """Of kernels of 90 and 99 weights; by default neither is rounded."""
+    import keras
+
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(9), keras.layers.Dense(11)])
+    before = model.get_weights()
+    round_weights(model)
+    assert (model.get_weights()[2] == before[2]).all()
+    round_weights(model, least=99)
+    assert (model.get_weights()[0] == before[0]).all() and (model.get_weights()[2] != before[2]).any()
 
 
 def test_a_saved_model_is_the_same_bytes_each_time(rounded, network, tmp_path):
