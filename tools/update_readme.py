@@ -52,8 +52,8 @@ def model_table() -> str:
     notes = f"""
 FER2013's own label is the one most FER+ raters gave in {metrics["label_agreement"]:.1%} of its pictures, which is why
 one output cannot serve both. CK+ apex: full-size frames of subjects with odd numbers, best of CK+'s seven classes, by
-detector, as the scripts answer and with `--balanced`; the model was not trained on CK+, subjects with even numbers chose
-the crop.
+detector, as the scripts answer and with `--balanced`; the model was not trained on CK+, subjects with even numbers
+chose the crop.
 
 - Size and speed: {fast:.0f} MB in the fast form that the scripts use ({speed["mb"][KERAS_FILE]:.0f} MB as Keras file);
   {speed["ms_per_face"]:.1f} ms a face on {speed["cores"]} cores, one face at a time, without detection.
@@ -61,8 +61,8 @@ the crop.
   {fer2013["ece"]:.3f} (`fer2013`) on PrivateTest, after one temperature a head from PublicTest
   ({emotion["ece_before"]:.3f} and {fer2013["ece_before"]:.3f} before).
 - "uncertain": {told["share"]:.1%} of the pictures on which most raters agree are called so, and
-  {told["share_without_majority"]:.1%} of the others. Where raters agree, {told["right_told"]:.1%} of the other answers are
-  right, and {told["right_not_told"]:.1%} of the best guesses behind an "uncertain" would be; the surest
+  {told["share_without_majority"]:.1%} of the others. Where raters agree, {told["right_told"]:.1%} of the other answers
+  are right, and {told["right_not_told"]:.1%} of the best guesses behind an "uncertain" would be; the surest
   {", ".join(f"{share} are right in {at[share]:.1%}" for share in ("90%", "80%", "50%"))}.
 - Training: {len(seconds)} epochs of all stages, {sum(seconds) / 3600:.1f} hours on two shared CPU cores, no GPU."""
     return "\n".join([*lines, notes])
