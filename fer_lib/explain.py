@@ -121,7 +121,7 @@ def _paste(out: np.ndarray, part: np.ndarray, x: int, y: int) -> None:
 def _panel(view, lines, colour, name: str, explanation: Explanation) -> np.ndarray:
     """One face twice, each under its caption."""
     side = view.shape[0]
-    covered = [f"ring covered: {name} {100 * explanation.before:.0f}% to {100 * explanation.after:.0f}%"]
+    covered = [f"ring hidden: {name} {_change(explanation.before, explanation.after)}"]
     top = block_size(lines, TEXT)[1]
     panel = np.full((top + side, 2 * side + GAP // 2, 3), 255, np.uint8)
     heated = _heated(view, explanation)
@@ -130,6 +130,15 @@ def _panel(view, lines, colour, name: str, explanation: Explanation) -> np.ndarr
         _paste(panel, block[:, :side], x, top - block.shape[0])
         _paste(panel, picture, x, top)
     return panel
+
+
+def _change(before: float, after: float) -> str:
+    """ "97% to 89%"; up to two decimals where it needs them: "99.98% to 99.41%"."""
+    for decimals in range(3):
+        texts = [f"{100 * p:.{decimals}f}%" for p in (before, after)]
+        if texts[0] != texts[1]:
+            break
+    return " to ".join(texts)
 
 
 def _heated(view: np.ndarray, explanation: Explanation) -> np.ndarray:
@@ -159,7 +168,7 @@ def _legend(note: str) -> np.ndarray:
     spoke_for = text_block(["red: spoke for it"], TEXT, FOR)
     ramp = np.tile(np.linspace(-1, 1, 8 * TEXT), (against.shape[0], 1))
     colours = np.hstack([against, _tint(np.full((*ramp.shape, 3), 160, np.uint8), ramp), spoke_for])
-    lines = ["ring: the place whose covering changes the answer most", *([note] if note else [])]
+    lines = ["ring: the place whose hiding changes the answer most", *([note] if note else [])]
     words = text_block(lines, TEXT, GREY)
     out = np.full((colours.shape[0] + words.shape[0], max(colours.shape[1], words.shape[1]), 3), 255, np.uint8)
     _paste(out, colours, 0, 0)
