@@ -52,7 +52,7 @@ from PIL import Image, features
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS  # noqa: E402
+from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS, UNCERTAIN  # noqa: E402
 from fer_lib.records import columns  # noqa: E402
 from fer_lib.weights import load_card  # noqa: E402
 
@@ -808,8 +808,9 @@ def read_table(path: Path, names: tuple[str, ...]) -> list[dict]:
         chances = {name: float(row[name]) for name in EMOTIONS}
         if abs(sum(chances.values()) - 1) > 1e-4 or min(chances.values()) < 0:
             raise Wrong(f"probabilities {chances}")
-        if max(chances, key=chances.get) != row["emotion"]:
-            raise Wrong(f"emotion {row['emotion']} of {chances}")
+        best = max(chances, key=chances.get)
+        if row["emotion"] not in (best, UNCERTAIN) or abs(float(row["confidence"]) - chances[best]) > 1e-5:
+            raise Wrong(f"emotion {row['emotion']} {row['confidence']} of {chances}")
         if int(row["w"]) < 1 or int(row["h"]) < 1:
             raise Wrong(f"box {row}")
     return rows

@@ -194,6 +194,7 @@ class Model:  # as Keras writes one, without the seconds of importing it
             file["kernel"] = np.zeros((300, 300), np.float32)
         with zipfile.ZipFile(path, "w") as archive:
             archive.write(weights, "model.weights.h5")
+            archive.writestr("metadata.json", "{}")
 
 
 while True:

@@ -92,7 +92,7 @@ def unsure_model(tiny_model, tmp_path):
     """Random weights, about 0.11 for each emotion, with a card that calls them uncertain and knows a prior."""
     folder = shutil.copytree(tiny_model, tmp_path / "unsure")
     card = json.loads((folder / "card.json").read_text())
-    prior = {name: 1 + 9 * (name in ("happy", "neutral")) for name in EMOTIONS}
+    prior = {name: (10 if name in ("happy", "neutral") else 1) / 27 for name in EMOTIONS}
     (folder / "card.json").write_text(json.dumps(card | {"uncertain_below": 0.9, "prior": prior}))
     return folder
 
