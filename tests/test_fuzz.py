@@ -129,7 +129,7 @@ def set_cell(column, value):
 
 def swap_classes(table):
     """As if the card's labels were swapped."""
-    best = table[0].index(table[1][table[0].index("emotion")])
+    best = max(map(table[0].index, fuzz.EMOTIONS), key=lambda column: float(table[1][column]))
     other = table[0].index("fear" if table[0][best] == "happy" else "happy")
     table[1][best], table[1][other] = table[1][other], table[1][best]
     table[1][table[0].index("emotion")] = table[0][other]
