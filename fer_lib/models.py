@@ -16,17 +16,25 @@ from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 FACENET_REPEATS = (5, 10, 5)  # of block35, block17 and block8, as released
 
 
-def grey_preprocessing(pixels, size: int):
-    """Raw RGB (N, S, S, 3) to grey (N, size, size, 3) in [-1, 1), three equal planes, float32.
+def to_grey(pixels, size: int):
+    """Raw RGB (N, S, S, 3) to grey (N, size, size, 1) in 0-255, float32.
 
     Rec. 601 luma, as cv2.COLOR_RGB2GRAY: the training pictures (FER2013) are grey, so colour is taken out of every
-    input alike. (x - 127.5) / 128 is FaceNet's own scaling.
+    input alike.
     """
     pixels = ops.cast(pixels, "float32")
     grey = 0.299 * pixels[..., 0:1] + 0.587 * pixels[..., 1:2] + 0.114 * pixels[..., 2:3]
     if grey.shape[1] != size:
         grey = ops.image.resize(grey, (size, size), interpolation="bilinear")
-    grey = (grey - 127.5) / 128.0
+    return grey
+
+
+def grey_preprocessing(pixels, size: int):
+    """Raw RGB (N, S, S, 3) to grey (N, size, size, 3) in [-1, 1), three equal planes, float32.
+
+    (x - 127.5) / 128 is FaceNet's own scaling.
+    """
+    grey = (to_grey(pixels, size) - 127.5) / 128.0
     return ops.concatenate([grey, grey, grey], axis=-1)
 
 
@@ -122,6 +130,23 @@ def two_heads(features, dropout: float):
         "emotion": layers.Dense(len(EMOTIONS), "softmax", dtype="float32", name="emotion")(x),
         "fer2013": layers.Dense(len(FER2013_EMOTIONS), "softmax", dtype="float32", name="fer2013")(x),
     }
+
+
+def va_head(features, dropout: float = 0.25):
+    """Valence and arousal from a trunk's features: Dense 512, Dropout, Dense 2, linear, float32; meant for [-1, 1]."""
+    x = layers.Dense(512, "relu", name="va_dense")(features)
+    x = layers.Dropout(dropout, name="va_dropout")(x)
+    return layers.Dense(2, dtype="float32", name="va")(x)
+
+
+def add_va_head(model: keras.Model, dropout: float = 0.25) -> keras.Model:
+    """The model with one output more, "va", on its layer "features"; one that is there already is replaced.
+
+    The trunk is shared, so that one forward pass gives all; the other outputs stay what they are.
+    """
+    outputs = {name: output for name, output in model.output.items() if name != "va"}
+    va = va_head(model.get_layer("features").output, dropout)
+    return keras.Model(model.input, {**outputs, "va": va}, name=model.name)
 
 
 def scale_logits(model: keras.Model, temperatures: dict[str, float]) -> None:

@@ -14,6 +14,7 @@ from fer_lib.runtime import load_runtime
 from fer_lib.weights import DEFAULT_MODEL, EYES_LEVEL, load_card
 
 BATCH = 32  # faces a call; bounds the memory of a crowd
+VA = "va"  # the regressor's output
 
 
 def balanced(probability: np.ndarray, labels, prior: dict[str, float]) -> np.ndarray:
@@ -36,10 +37,10 @@ class Recognizer:
     """Finds the faces of a picture and labels each: `faces = Recognizer()(image)`.
 
     model: a name in weights/ or a model folder. detector, cascade, min_face: see fer_lib.detect.make_detector.
-    va: also valence and arousal; until a regressor is there, the mean of the class points under the emotion
-    probabilities. runtime: "fast" (OpenVINO) or "keras" (the reference). uncertain_below: a face whose highest
-    probability is below it is called uncertain; None stands for the card's, 0 for never. balanced: see
-    fer_lib.recognize.balanced. InputError for a name that is not known.
+    va: also valence and arousal: the answer of the model's regressor, or, where it has none, the mean of the class
+    points under the emotion probabilities. runtime: "fast" (OpenVINO) or "keras" (the reference). uncertain_below: a
+    face whose highest probability is below it is called uncertain; None stands for the card's, 0 for never. balanced:
+    see fer_lib.recognize.balanced. InputError for a name that is not known.
     """
 
     def __init__(
@@ -75,11 +76,15 @@ class Recognizer:
         """(H, W, 3) uint8 RGB, upright, to the faces in it, left to right. ValueError for another array."""
         faces = self.detect(image)
         emotion = np.zeros((len(faces), len(self.card.labels)), np.float32)
+        va = np.zeros((len(faces), 2), np.float32)
         for start in range(0, len(faces), BATCH):
-            part = faces[start : start + BATCH]
-            emotion[start : start + BATCH] = self.classify(self.crops(image, part))
+            part = slice(start, start + BATCH)
+            outputs = self._classify(self.crops(image, faces[part]))
+            emotion[part] = self._probability(outputs)
+            if self.va:
+                va[part] = self._valence_arousal(outputs, emotion[part])
         faces = replace(faces, emotion=emotion, labels=self.card.labels, uncertain_below=self._uncertain_below)
-        return replace(faces, va=self._valence_arousal(emotion)) if self.va else faces
+        return replace(faces, va=va) if self.va else faces
 
     def crops(self, image: np.ndarray, faces: Faces, size: int | None = None) -> np.ndarray:
         """(N, size, size, 3) uint8: the faces, framed and aligned as the card says; size: by default the card's."""
@@ -88,10 +93,15 @@ class Recognizer:
 
     def classify(self, crops: np.ndarray) -> np.ndarray:
         """(N, S, S, 3) uint8 RGB face crops of the card's input size to (N, C) probabilities of its first head."""
-        probability = self._classify(crops)[self._head]
+        return self._probability(self._classify(crops))
+
+    def _probability(self, outputs: dict[str, np.ndarray]) -> np.ndarray:
+        probability = outputs[self._head]
         return probability if self._prior is None else balanced(probability, self.card.labels, self._prior)
 
-    def _valence_arousal(self, emotion: np.ndarray) -> np.ndarray:
+    def _valence_arousal(self, outputs: dict[str, np.ndarray], emotion: np.ndarray) -> np.ndarray:
+        if VA in outputs:
+            return np.clip(outputs[VA], -1, 1)
         nine = np.zeros((len(emotion), len(EMOTIONS)), np.float32)
         nine[:, [EMOTIONS.index(label) for label in self.card.labels]] = emotion
         return expected_va(nine)

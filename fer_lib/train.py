@@ -64,35 +64,52 @@ def mix(images: np.ndarray, targets: dict[str, np.ndarray], alpha: float, rng: n
     return mixed, {head: share * array + (1 - share) * array[other] for head, array in targets.items()}
 
 
-class Batches(keras.utils.PyDataset):
-    """Shuffled, augmented training batches; the same seed and epoch give the same batches, resumed or not."""
+class Rows(keras.utils.PyDataset):
+    """Shuffled batches of numbers, such as cached features; the same seed and epoch give the same, resumed or not.
+
+    inputs (N, ...) and targets (N, ...).
+    """
+
+    def __init__(self, inputs, targets, batch_size, seed, **kwargs):
+        super().__init__(**kwargs)
+        self.inputs, self.targets, self.batch_size, self.seed = inputs, targets, batch_size, seed
+        self.start(epoch=0)
+
+    def start(self, epoch: int):
+        self.epoch = epoch
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.inputs))
+
+    def on_epoch_end(self):
+        self.start(self.epoch + 1)
+
+    def __len__(self) -> int:
+        return max(1, len(self.inputs) // self.batch_size)  # a ragged last batch would only add noise
+
+    def rows(self, index: int) -> np.ndarray:
+        return self.order[index * self.batch_size : (index + 1) * self.batch_size]
+
+    def __getitem__(self, index: int):
+        rows = self.rows(index)
+        return self.inputs[rows], self.targets[rows]
+
+
+class Batches(Rows):
+    """Shuffled, augmented training batches of pictures; repeatable like Rows."""
 
     def __init__(self, pictures, targets, size, batch_size, seed, weights=None, mixup=0.0, **kwargs):
         """pictures (N, S, S) uint8; targets and weights: dicts of arrays with N rows, keyed by head.
 
         mixup: the alpha of mix(), for half of the batches; 0 mixes none. ValueError for mixup and weights together.
         """
-        super().__init__(**kwargs)
         if mixup and weights is not None:
             raise ValueError("a mixed picture has no weight of its own; give mixup or weights")
-        self.pictures, self.targets, self.weights = pictures, targets, weights
-        self.size, self.batch_size, self.seed, self.mixup = size, batch_size, seed, mixup
-        self.start(epoch=0)
-
-    def start(self, epoch: int):
-        self.epoch = epoch
-        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.pictures))
-
-    def on_epoch_end(self):
-        self.start(self.epoch + 1)
-
-    def __len__(self) -> int:
-        return max(1, len(self.pictures) // self.batch_size)  # a ragged last batch would only add noise
+        super().__init__(pictures, targets, batch_size, seed, **kwargs)
+        self.weights, self.size, self.mixup = weights, size, mixup
 
     def __getitem__(self, index: int):
-        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        rows = self.rows(index)
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        grey = np.stack([augment(self.pictures[row], self.size, rng) for row in rows])
+        grey = np.stack([augment(self.inputs[row], self.size, rng) for row in rows])
         images = np.repeat(grey[..., None], 3, axis=-1)
         targets = {head: array[rows] for head, array in self.targets.items()}
         if self.mixup and rng.random() < MIXUP_SHARE:
@@ -100,6 +117,19 @@ class Batches(keras.utils.PyDataset):
         if self.weights is None:
             return images, targets
         return images, targets, {head: array[rows] for head, array in self.weights.items()}
+
+
+def ccc_loss(truth, predicted):
+    """1 - Lin's CCC over the rows of a batch, mean of the columns of (N, C): a loss for Keras, in [0, 2].
+
+    Squared error rewards answers near the mean when little is known; concordance asks for the right spread too.
+    """
+    ops = keras.ops
+    truth, predicted = ops.cast(truth, "float32"), ops.cast(predicted, "float32")
+    mean_t, mean_p = ops.mean(truth, axis=0), ops.mean(predicted, axis=0)
+    covariance = ops.mean((truth - mean_t) * (predicted - mean_p), axis=0)
+    spread = ops.var(truth, axis=0) + ops.var(predicted, axis=0) + ops.square(mean_t - mean_p)
+    return 1 - ops.mean(2 * covariance / (spread + 1e-8))
 
 
 def adamw(rate: float, steps: int, decay: float, average: float = 0.0) -> keras.optimizers.AdamW:

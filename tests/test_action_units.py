@@ -100,6 +100,11 @@ def test_genuemotion_class_1_is_genuine(tmp_path):
     assert table.female is None and table.age is None
 
 
+def test_blanks_around_a_class(tmp_path):
+    table = load_genuemotion(write_table(tmp_path / "g.csv", GENUEMOTION, [{"class": 1}, {"class": 0}], " ; "))
+    assert table.genuine.tolist() == [True, False]
+
+
 def test_genuemotion_refusals(tmp_path):
     path = tmp_path / "g.csv"
     with pytest.raises(InputError, match="has no rows"):

@@ -9,14 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_lib.affect import ADFES_POINTS
+from fer_lib.affect import ADFES_POINTS, CLASS_POINTS
 from fer_lib.datasets import demo
 from fer_lib.datasets.action_units import UVANEMO_TABLES, load_genuemotion, load_uvanemo
 from fer_lib.datasets.ckplus import CK_EMOTIONS, load_apex_frames, load_ck48, load_facs_codes, load_sequences
 from fer_lib.datasets.fer2013 import load_fer2013
 from fer_lib.datasets.utkface import load_utkface
+from fer_lib.datasets.va_manifest import load_va_manifest
 from fer_lib.errors import InputError
-from fer_lib.faces import FER2013_EMOTIONS
+from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 from fer_lib.images import read_image
 
 SEED = 3
@@ -27,7 +28,9 @@ SMALL = {  # every part, in a second or two
     "ck_apex": dict(subjects=4),
     "utkface": dict(n=24),
     "tables": dict(clips=160, rows=200, subjects=4),
+    "va": dict(subjects=6, pictures=4),
 }
+REAL = [part for part in SMALL if part != "va"]  # there is no such data set: a manifest is the user's own
 
 
 def write_small(folder) -> Path:
@@ -122,6 +125,33 @@ def test_utkface_with_its_oddities(folder):
     assert data.age.min() < 10 and data.age.max() > 60 and 0 < data.female.mean() < 1
 
 
+def test_valence_and_arousal_are_those_of_the_drawing(tmp_path, monkeypatch):
+    """Every label lies on the ray of its emotion, as far out as the action units are strong; a picture is its row's."""
+    drawn, draw = [], demo.layouts.draw_face
+
+    def noted(units, identity, scene, size):
+        drawn.append((units, identity, draw(units, identity, scene, size)))
+        return drawn[-1][2]
+
+    monkeypatch.setattr(demo.layouts, "draw_face", noted)
+    data = load_va_manifest(demo.write_va(tmp_path, subjects=12, pictures=4, seed=SEED) / "va" / "manifest.csv")
+    assert len(data) == len(drawn) == 48 and data.unlabelled == 0
+    assert data.group.tolist() == [f"S{row // 4:03d}" for row in range(48)]
+    smile = demo.ACTION_UNITS.index(12)
+    for row, (units, identity, picture) in enumerate(drawn):
+        assert identity == demo.random_identity(row // 4, SEED)
+        assert np.array_equal(read_image(data.path[row]), picture)
+        point = CLASS_POINTS[row % 8]
+        length = np.linalg.norm(data.va[row]) / max(np.linalg.norm(point), 1e-9)
+        assert data.va[row] == pytest.approx(length * point, abs=1e-4)  # four decimals in the csv
+        if EMOTIONS[row % 8] == "neutral":
+            assert data.va[row].tolist() == [0, 0]
+        else:
+            # expression() takes 75 % or more of a unit, of that 93 % or more a side; the weakest prototype's is 0.9
+            assert 0.62 * length <= units.max() <= length + 1e-3
+        assert (data.va[row, 0] > 0.1) == (units[smile].min() > 0.1)  # lip corners up on both sides: a smile
+
+
 def test_tables_are_read_and_can_be_learned(folder):
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_score
@@ -205,6 +235,8 @@ def test_write_demo_says_what_is_drawn(tmp_path, monkeypatch):
     [
         (lambda to: demo.write_ckplus(to, subjects=0), "at least one subject"),
         (lambda to: demo.write_utkface(to, n=0), "at least one picture"),
+        (lambda to: demo.write_va(to, subjects=0), "at least one subject"),
+        (lambda to: demo.write_va(to, pictures=0), "at least one subject and one picture"),
         (lambda to: demo.write_tables(to, clips=7), "at least 8 clips"),
         (lambda to: demo.write_fer2013_folders(to, training=0), "needs a row"),
     ],
@@ -218,6 +250,8 @@ def test_empty_parts_are_refused(tmp_path, call, words):
 def test_smallest_parts(tmp_path):
     demo.write_utkface(tmp_path, n=1)
     assert len(load_utkface(tmp_path / "utkface")) == 1  # no oddities among so few
+    demo.write_va(tmp_path, subjects=1, pictures=1)
+    assert len(load_va_manifest(tmp_path / "va" / "manifest.csv")) == 1
     demo.write_ckplus(tmp_path, subjects=1)
     assert {one.subject for one in load_sequences(tmp_path / "ckplus")} == {5}
 
@@ -231,7 +265,7 @@ def patterns(root: Path, part: str) -> set[str]:
 
 
 def test_names_are_those_of_the_real_files(folder, fer_data):
-    for part in SMALL:
+    for part in REAL:
         ours, real = patterns(folder, part), patterns(fer_data, part)
         # Kaggle's folders may stand beside the csv; the real ages and lengths are more than a few pictures can show
         assert ours <= real, (part, ours - real)
@@ -240,7 +274,7 @@ def test_names_are_those_of_the_real_files(folder, fer_data):
 
 
 def test_tables_are_written_as_the_real_ones(folder, fer_data):
-    tables = sorted(path.relative_to(folder) for path in folder.rglob("*.csv"))
+    tables = sorted(path.relative_to(folder) for part in REAL for path in (folder / part).rglob("*.csv"))
     assert len(tables) == 2 + 8 + 3
     for path in tables:
         with open(folder / path, "rb") as ours, open(fer_data / path, "rb") as real:

@@ -58,6 +58,23 @@ def test_duplicates_are_left_out():
     assert found["accuracy"] == (0.25, 1)  # of four rows all are wrong in one of 256
 
 
+def test_rows_without_a_label_are_left_out():
+    """-1, as of a user's own picture of contempt: no row of the fer2013 head, but one of the emotion head."""
+    table = data(
+        ["Training", *["PrivateTest"] * 4], votes("happy", "happy", "contempt", "happy", "happy"), [7, 1, 2, 7, 3]
+    )
+    table.label[2] = -1
+    contempt = EMOTIONS.index("contempt")
+    answers = outputs(np.eye(9)[[HAPPY, contempt, HAPPY, SAD]], ["happy", "neutral", "happy", "sad"])
+    report = figures(answers, table, "PrivateTest", HEADS)
+    assert (report["n"], report["accuracy"], report["accuracy_without_duplicates"]) == (3, 2 / 3, 0.5)
+    assert np.sum(report["confusion"]) == 3 and report["recall"]["neutral"] is None
+    assert (report["ferplus_n"], report["ferplus_accuracy"]) == (4, 0.75)
+    found = intervals(answers, table, "PrivateTest", HEADS)
+    assert found["accuracy_without_duplicates"] == (0, 1) and found["accuracy"] == (0, 1)
+    assert found["ferplus_accuracy"] == (0.25, 1)  # of four rows
+
+
 def test_nothing_but_duplicates():
     """Every Training row stands in Training."""
     table = data(["Training"] * 2, votes("happy", "happy"))

@@ -220,3 +220,17 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "v.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="v.csv is not a csv text file"):
         load_fer2013(write_csv(tmp_path / "a.csv"), tmp_path / "v.csv")
+
+
+def test_an_emotion_without_training_rows_is_named():
+    labels = np.array([*range(7), 1])
+    usage = np.array(["Training"] * 7 + ["PublicTest"])
+    whole = Fer2013(np.zeros((8, 48, 48), np.uint8), labels, usage)
+    whole.check_classes()
+    without = whole[~((labels == 1) & (usage == "Training"))]  # PublicTest still has one
+    with pytest.raises(InputError, match="^the data has no Training row of disgust; give a file with rows of every"):
+        without.check_classes()
+    with pytest.raises(InputError, match="no PublicTest row of anger, fear, happy, sad, surprise, neutral;"):
+        whole.check_classes("PublicTest")
+    with pytest.raises(InputError, match="no Training rows"):
+        whole[[7]].check_classes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import io
+import json
 import sys
 import tarfile
 import threading
@@ -213,6 +214,109 @@ def test_a_changed_package_is_refused(index, cache, monkeypatch):
     with pytest.raises(InputError, match="another file than expected"):
         fetch.fetch("toy", quiet)
     assert list((cache / "toy").iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------ from npm
+
+ARCHIVE = "toy-1.0.tgz"
+# notes its arguments, says what `says` holds, and copies the archive that lies beside it as npm pack does
+NPM = f"""#!{sys.executable}
+import json, os, pathlib, shutil, sys
+here = pathlib.Path(__file__).parent
+with open(here / "asked", "a") as file:
+    file.write(json.dumps([*sys.argv[1:], os.environ["TMPDIR"]]) + "\\n")
+sys.stderr.write((here / "says").read_text())
+if not (here / "{ARCHIVE}").exists():
+    sys.exit(1)
+shutil.copy(here / "{ARCHIVE}", sys.argv[sys.argv.index("--pack-destination") + 1])
+print("{ARCHIVE}")
+"""
+
+
+@pytest.fixture
+def npm(tmp_path, monkeypatch) -> Path:
+    """A folder that is all of PATH, with an npm of the test's own in it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "npm").write_text(NPM)
+    (folder / "npm").chmod(0o755)
+    (folder / "says").write_text("")
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def add_archive(npm: Path, content: bytes = CONTENT) -> bytes:
+    """An archive as npm packs it; its bytes."""
+    with tarfile.open(npm / ARCHIVE, "w:gz") as archive:
+        member = tarfile.TarInfo("package/net.bin")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return (npm / ARCHIVE).read_bytes()
+
+
+def toy_of_npm(monkeypatch, *files: File) -> None:
+    monkeypatch.setitem(fetch.DOWNLOADS, "toy", Download(files, "none", "toy@1.0", ARCHIVE, 1000))
+
+
+def test_npm_brings_the_archive_itself(npm, cache, monkeypatch):
+    archive = add_archive(npm)
+    toy_of_npm(monkeypatch, file_of(ARCHIVE, "", archive))
+    said = []
+    path = fetch.fetch("toy", said.append)
+    assert path == cache / "toy" / ARCHIVE and path.read_bytes() == archive
+    assert said[0].startswith("toy: downloading toy@1.0 with npm 0%")
+    assert fetch.fetch("toy", quiet) == path == fetch.cached("toy")
+    asked = [json.loads(line) for line in (npm / "asked").read_text().splitlines()]
+    assert len(asked) == 1  # the second time it is in the cache
+    command, *options, place, package, temporary = asked[0]
+    assert (command, options[-1], package) == ("pack", "--pack-destination", "toy@1.0")
+    assert temporary == place and not Path(place).exists()  # nothing is left of it
+
+
+def test_takes_a_file_out_of_an_npm_archive(npm, cache, monkeypatch):
+    add_archive(npm)
+    toy_of_npm(monkeypatch, file_of("net.bin", "package/net.bin"))
+    assert fetch.fetch("toy", quiet).read_bytes() == CONTENT
+    assert [path.name for path in (cache / "toy").iterdir()] == ["net.bin"]
+
+
+def test_without_npm_says_what_to_do(npm, cache, monkeypatch):
+    (npm / "npm").unlink()
+    toy_of_npm(monkeypatch, file_of(ARCHIVE, ""))
+    words = r"npm could not download toy@1.0 \(there is no npm, .*\); .*put toy-1.0.tgz \(307200 bytes\) .*into "
+    with pytest.raises(InputError, match=words) as error:
+        fetch.fetch("toy", quiet)
+    assert "\n" not in str(error.value) and str(cache / "toy") in str(error.value)
+    assert fetch.cached("toy") is None and list((cache / "toy").iterdir()) == []
+
+
+def test_an_npm_that_fails_says_why(npm, cache, monkeypatch):
+    (npm / "says").write_text(
+        "npm notice hello\nnpm error code ETARGET\nnpm error notarget No matching version\n\nend\n"
+    )
+    toy_of_npm(monkeypatch, file_of(ARCHIVE, ""))
+    with pytest.raises(InputError, match=r"npm could not download toy@1.0 \(npm error .*\); go online") as error:
+        fetch.fetch("toy", quiet)
+    assert "\n" not in str(error.value) and list((cache / "toy").iterdir()) == []
+    (npm / "says").write_text("")
+    with pytest.raises(InputError, match=r"\(no reason given\)"):
+        fetch.fetch("toy", quiet)
+
+
+def test_a_changed_npm_archive_is_refused(npm, cache, monkeypatch):
+    archive = add_archive(npm)
+    changed = archive[:-1] + bytes([archive[-1] ^ 1])  # of the same size: only the hash tells
+    for content in (changed, archive[:-1], b""):
+        (npm / ARCHIVE).write_bytes(content)
+        toy_of_npm(monkeypatch, file_of(ARCHIVE, "", archive))
+        with pytest.raises(InputError, match="toy-1.0.tgz is another file than expected") as error:
+            fetch.fetch("toy", quiet)
+        assert "\n" not in str(error.value) and list((cache / "toy").iterdir()) == []
+        toy_of_npm(
+            monkeypatch, file_of("net.bin", "package/other.bin")
+        )  # a member that is not there, or cannot be read
+        with pytest.raises(InputError, match="package/other.bin in toy-1.0.tgz is another file than expected"):
+            fetch.fetch("toy", quiet)
 
 
 # ------------------------------------------------------------------------------------------------ names and places

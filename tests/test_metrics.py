@@ -20,6 +20,7 @@ from fer_lib.metrics import (
     macro_f1,
     paired_bootstrap,
     recall_intervals,
+    regression,
     temperature,
     uncertain_threshold,
     wilson_interval,
@@ -100,6 +101,30 @@ def test_ccc_by_hand():
 
 def test_constants_have_no_concordance():
     assert np.isnan(ccc([0.1] * 10, [0.1] * 10)) and np.isnan(ccc([1, 1], [2, 2])) and np.isnan(ccc([1], [1]))
+
+
+def test_regression_by_hand():
+    """Covariance 1/4, variances 1/4 and 1/2, means half a unit apart: CCC (2/4) / (1/4 + 1/2 + 1/4)."""
+    truth, predicted = np.tile([0, 0, 1, 1], 25), np.tile([0, 1, 1, 2], 25)
+    found = regression(truth, predicted)
+    low, high = found.pop("ccc_interval")
+    expected = {"n": 100, "ccc": 0.5, "rmse": np.sqrt(0.5), "mae": 0.5, "pearson": 0.25 / np.sqrt(0.125)}
+    assert found == pytest.approx(expected) and list(found) == list(expected)
+    assert 0.3 < low < 0.5 < high < 0.7
+    groups = np.arange(100) // 25
+    assert regression(truth, predicted, groups)["ccc_interval"] == (0.5, 0.5)  # each group is the whole again
+
+
+def test_regression_of_constants():
+    """No concordance with a constant, and no correlation; of two constants not even that."""
+    truth, constant = np.tile([0.0, 1], 20), np.full(40, 0.25)
+    with warnings.catch_warnings(action="error"):
+        for one, two in ((truth, constant), (constant, truth)):
+            found = regression(one, two)
+            assert found["ccc"] == 0 and np.isnan(found["pearson"]) and found["mae"] == 0.5
+            assert found["rmse"] == pytest.approx(np.sqrt((0.25**2 + 0.75**2) / 2))
+        found = regression(constant, constant + 1)
+    assert np.isnan([found["ccc"], *found["ccc_interval"], found["pearson"]]).all() and found["mae"] == 1
 
 
 # ------------------------------------------------------------------------------------------------------- calibration

@@ -1,21 +1,25 @@
-"""The Recognizer: priors, thresholds and alignment of a card, and real photographs from 160 to 4000 pixels."""
+"""The Recognizer: priors, thresholds, valence and alignment of a card, and real photographs from 160 to 4000 pixels."""
 
 import json
 import shutil
 from dataclasses import replace
 
 import cv2
+import keras
 import numpy as np
 import pytest
 from conftest import PHOTOS
 
+from fer_lib.affect import ADFES_POINTS
 from fer_lib.detect import crop_faces
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS
 from fer_lib.framing import turned
 from fer_lib.images import read_image
+from fer_lib.models import va_head
 from fer_lib.recognize import Recognizer, balanced
-from fer_lib.weights import EYES_LEVEL
+from fer_lib.runtime import export_fast
+from fer_lib.weights import EYES_LEVEL, KERAS_FILE, load_card, save_keras
 
 PRIOR = dict(zip(EMOTIONS, (0.1, 0.02, 0.02, 0.06, 0.3, 0.3, 0.1, 0.05, 0.05), strict=True))
 
@@ -94,6 +98,64 @@ def test_the_threshold_is_the_cards_unless_it_is_given(make_model, photo, asked,
 def test_no_face_has_the_same_columns(make_model):
     faces = Recognizer(make_model(prior=PRIOR, alignment=EYES_LEVEL), balanced=True)(np.zeros((90, 90, 3), np.uint8))
     assert faces.emotion.shape == (0, 9) and faces.top()[0] == faces.records() == []
+
+
+# ------------------------------------------------------------------------------------------------ valence and arousal
+
+
+@pytest.fixture(scope="module")
+def regressing(tiny_model, tmp_path_factory) -> tuple[str, keras.Model]:
+    """(the tiny model with an output "va", its folder's name; the model): of valence it says far too much."""
+    model = keras.saving.load_model(tiny_model / KERAS_FILE, compile=False)
+    model = keras.Model(model.input, {**model.output, "va": va_head(model.get_layer("dropout").input)})
+    kernel, _ = model.get_layer("va").get_weights()
+    model.get_layer("va").set_weights([kernel, np.array([3, -0.2])])
+    folder = tmp_path_factory.mktemp("weights") / "regressing"
+    folder.mkdir()
+    save_keras(model, folder / KERAS_FILE)
+    export_fast(folder / KERAS_FILE, folder)
+    card = load_card(str(tiny_model))
+    replace(card, heads={**card.heads, "va": ["valence", "arousal"]}).write(folder)
+    return str(folder), model
+
+
+@pytest.mark.parametrize("runtime", ["fast", "keras"])
+@pytest.mark.parametrize("photo_name", ["grace_hopper.jpg", "two_faces.jpg"])
+def test_the_regressor_answers_in_the_same_pass(regressing, runtime, photo_name, monkeypatch):
+    folder, model = regressing
+    recognise, picture = Recognizer(folder, "blazeface", va=True, runtime=runtime), read_image(PHOTOS / photo_name)
+    passes, classify = [], recognise._classify
+    monkeypatch.setattr(recognise, "_classify", lambda crops: passes.append(len(crops)) or classify(crops))
+    faces = recognise(picture)
+    assert passes == [len(faces)] == [1 + (photo_name == "two_faces.jpg")]
+    expected = model.predict(recognise.crops(picture, faces), verbose=0)
+    assert (expected["va"][:, 0] > 2).all() and (expected["va"][:, 1] < -0.05).all()
+    np.testing.assert_array_equal(faces.va[:, 0], 1)  # clipped
+    np.testing.assert_allclose(faces.va[:, 1], expected["va"][:, 1], atol=2e-3)  # weights kept in half precision
+    np.testing.assert_allclose(faces.emotion, expected["emotion"], atol=2e-3)
+    assert Recognizer(folder, "blazeface", runtime=runtime)(picture).va is None  # not asked for
+
+
+def test_too_little_valence_is_clipped_too(regressing, photo, monkeypatch):
+    recognise = Recognizer(regressing[0], "blazeface", va=True)
+    classify = recognise._classify
+    monkeypatch.setattr(recognise, "_classify", lambda crops: classify(crops) | {"va": np.array([[-1.5, 0.5]], "f4")})
+    np.testing.assert_array_equal(recognise(photo).va, [[-1, 0.5]])
+
+
+def test_without_a_regressor_the_expected_point_answers(tiny_model, photo):
+    """The mean of the class points under the probabilities, to which nearly equal ones come near."""
+    faces = Recognizer(str(tiny_model), "blazeface", va=True)(photo)
+    points = np.array([ADFES_POINTS[name] for name in EMOTIONS])
+    np.testing.assert_allclose(faces.va, (faces.emotion @ points - 4) / 3, atol=1e-6)
+    assert faces.va.shape == (1, 2) and faces.va.dtype == np.float32 and np.abs(faces.va).max() < 0.5
+
+
+@pytest.mark.parametrize("which", ["with", "without"])
+def test_no_face_has_no_valence(regressing, tiny_model, which):
+    folder = regressing[0] if which == "with" else str(tiny_model)
+    faces = Recognizer(folder, "blazeface", va=True)(np.zeros((90, 90, 3), np.uint8))
+    assert faces.va.shape == (0, 2) and faces.emotion.shape == (0, 9)
 
 
 # ------------------------------------------------------------------------------------------------ alignment

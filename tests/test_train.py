@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from fer_lib.errors import InputError
-from fer_lib.train import Batches, augment, fit, mix
+from fer_lib.metrics import ccc
+from fer_lib.train import Batches, Rows, augment, ccc_loss, fit, mix
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (40, 12, 12), dtype=np.uint8)
 LABELS = {"head": np.eye(2, dtype=np.float32)[np.arange(40) % 2]}
@@ -160,6 +161,77 @@ def test_the_best_epoch_is_kept(tmp_path):
     fit(after_three, batches(), 3, tmp_path / "three", scored([0.9, 0.5, 0.6]), {})
     for a, b in zip(after_one.get_weights(), after_three.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_rows_repeat_by_seed_and_epoch():
+    """Every row at most once an epoch, with its own target; the ragged rest, another one each time, is left out."""
+    inputs = np.arange(43, dtype=np.float32)[:, None]
+    first, same, other = (Rows(inputs, -inputs, 8, seed) for seed in (1, 1, 2))
+    orders = []
+    for _ in range(2):
+        batches_of = [[rows[i] for i in range(len(rows))] for rows in (first, same)]
+        assert len(first) == 5 and all(x.shape == (8, 1) and (y == -x).all() for x, y in batches_of[0])
+        orders += [np.concatenate([x[:, 0] for x, _ in own]).tolist() for own in batches_of]
+        first.on_epoch_end()
+        same.start(epoch=first.epoch)
+    assert orders[0] == orders[1] and orders[2] == orders[3] and orders[0] != orders[2]
+    assert all(len(set(order)) == 40 for order in orders) and set(orders[0]) != set(orders[2])
+    assert (other[0][0] != Rows(inputs, -inputs, 8, 1)[0][0]).any()
+    assert len(Rows(inputs[:3], inputs[:3], 8, 1)) == 1 and len(Rows(inputs[:3], inputs[:3], 8, 1)[0][0]) == 3
+
+
+def head():
+    """A small regressor, trained for concordance; its dropout draws from keras's own seed."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(2)])
+    model.compile(keras.optimizers.AdamW(1e-2, use_ema=True, ema_momentum=0.9), ccc_loss, jit_compile=False)
+    return model
+
+
+def features() -> Rows:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(43, 5)).astype(np.float32)
+    return Rows(inputs, inputs[:, :2] ** 2, 8, 1)
+
+
+def test_rows_resumed_ends_at_the_same_weights(tmp_path):
+    whole, stopped, resumed = head(), head(), head()
+    history = fit(whole, features(), 3, tmp_path / "whole", scored([0.1, 0.2, 0.3]), {})
+    fit(stopped, features(), 1, tmp_path / "parts", scored([0.1]), {})
+    again = fit(resumed, features(), 3, tmp_path / "parts", scored([0.2, 0.3]), {})
+    assert [row["loss"] for row in again] == pytest.approx([row["loss"] for row in history], rel=1e-5)
+    assert history[2]["loss"] < history[0]["loss"]
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)  # threads may add in another order
+
+
+# ------------------------------------------------------------------------------------------------ concordance
+
+
+def test_ccc_loss_is_one_less_the_mean_concordance():
+    """Columns weigh alike, whatever their spread."""
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(50, 2)) * [1, 0.01]
+    predicted = truth * [0.5, 2] + rng.normal(size=(50, 2)) * [0.3, 0.02] + [0.2, 0]
+    both = [ccc(truth[:, i], predicted[:, i]) for i in range(2)]
+    assert 0.1 < both[1] < both[0] - 0.1  # each column counts
+    # 1e-8 beside a spread of 1e-3, and float32
+    assert float(ccc_loss(truth, predicted)) == pytest.approx(1 - np.mean(both), abs=1e-4)
+    assert float(ccc_loss(truth, truth)) == pytest.approx(0, abs=1e-4)
+    assert float(ccc_loss(truth[:, :1], -truth[:, :1])) > 1.9  # a mean near 0
+
+
+def test_ccc_loss_of_constants_is_finite():
+    """So are its gradients: a head that answers one number can learn, and one with equal labels is not broken."""
+    import tensorflow as tf
+
+    varied = np.random.default_rng(0).normal(size=(8, 2))
+    for truth, predicted in ((varied, np.ones((8, 2))), (np.ones((8, 2)), varied), (np.ones((8, 2)), np.ones((8, 2)))):
+        answer = tf.Variable(predicted.astype(np.float32))
+        with tf.GradientTape() as tape:
+            loss = ccc_loss(truth, answer)
+        assert float(loss) == pytest.approx(1, abs=1e-6)
+        assert np.isfinite(tape.gradient(loss, answer)).all()
 
 
 @pytest.fixture(scope="module")

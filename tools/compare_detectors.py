@@ -9,16 +9,15 @@ Truth. Nobody has drawn boxes on these frames, so truth is agreement: of each de
 (haar with its default cascade, blazeface, dnn) those count that overlap at least one other's by IoU >= 0.5; their
 coordinate-wise median is the true box. A frame where no two agree is left out, and their number is in the table. A
 detector has found a face when one of its boxes overlaps the true one by IoU >= FOUND_IOU; every further box is a false
-one. The other sets are made from every third frame, so that their true boxes follow from arithmetic.
+one. The other sets are made from every third frame, so that their true boxes follow from arithmetic. Counting is
+fer_lib.benchmark's.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -27,12 +26,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from fer_lib.benchmark import FOUND_IOU, TEST_FACES, agreed_boxes, detector_scores, doubled, machine  # noqa: E402
 from fer_lib.detect import BlazeFaceDetector, make_detector  # noqa: E402
 from fer_lib.errors import InputError  # noqa: E402
 from fer_lib.images import find_images, read_image  # noqa: E402
 
 SEED = 0
-FOUND_IOU = 0.4  # the framings differ by up to 1.26 in side, which alone is IoU 0.63
 SMALL_FACE = 60  # px, of the shrunk frames
 GROUPS = 30  # made-up group photos
 GROUP_SIZE = (1920, 1080)
@@ -48,32 +47,7 @@ CANDIDATES = {
     "dnn": ("dnn", None),
 }
 JURY = ("haar frontalface_alt", "blazeface", "dnn")
-TEST_PHOTOS = {"grace_hopper.jpg": 1, "astronaut.png": 1, "two_faces.jpg": 2}
-
-
-def iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(M,) intersection over union of a box (4,) with boxes (M, 4)."""
-    overlap = np.clip(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0, None).prod(axis=1)
-    return overlap / ((box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - overlap)
-
-
-def agreed_box(boxes: list[np.ndarray]) -> np.ndarray | None:
-    """The median of the boxes (4,) that overlap another by IoU >= 0.5; None when no two do."""
-    boxes = np.array(boxes, float).reshape(-1, 4)
-    agree = [i for i in range(len(boxes)) if (np.delete(iou(boxes[i], boxes), i) >= 0.5).any()]
-    return np.median(boxes[agree], axis=0) if agree else None
-
-
-def count(found: np.ndarray, true: np.ndarray) -> tuple[int, int]:
-    """(true boxes that were found, boxes that are false) for found (M, 4) and true (T, 4)."""
-    free = list(range(len(found)))
-    hits = 0
-    for box in true:
-        overlaps = iou(box, found[free]) if free else np.zeros(0)
-        if len(overlaps) and overlaps.max() >= FOUND_IOU:
-            free.pop(int(overlaps.argmax()))
-            hits += 1
-    return hits, len(free)
+TEST_PHOTOS = {name: len(boxes) for name, boxes in TEST_FACES.items()}
 
 
 def head(image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,26 +89,6 @@ def group(frames, boxes, background, random):
     return picture, np.array(true)
 
 
-def score(detector, pictures) -> dict:
-    """Counts and the median time over (image, true boxes (T, 4)) pairs."""
-    hits = false = faces = 0
-    times = []
-    for image, true in pictures:
-        start = time.perf_counter()
-        found = detector(image)
-        times.append(time.perf_counter() - start)
-        hit, wrong = count(found.xyxy.astype(float), true)
-        hits, false, faces = hits + hit, false + wrong, faces + len(true)
-    return {
-        "pictures": len(pictures),
-        "faces": faces,
-        "found": hits,
-        "rate": round(hits / faces, 4) if faces else None,
-        "false_boxes": false,
-        "median_ms": round(1000 * float(np.median(times)), 1),
-    }
-
-
 def framing(detector, frames, points) -> dict:
     """Medians over frames of side / distance of the eyes, and of eye and mouth positions in the box, 0 to 1."""
     rows = []
@@ -161,8 +115,7 @@ def framing(detector, frames, points) -> dict:
 
 def face_free(folder: Path) -> list[np.ndarray]:
     """The pictures of a folder, as they are and doubled in size, so that small textures count as well."""
-    pictures = [read_image(path) for path in find_images(folder) if path.stem not in NOT_FACE_FREE]
-    return pictures + [cv2.resize(p, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR) for p in pictures]
+    return doubled([read_image(path) for path in find_images(folder) if path.stem not in NOT_FACE_FREE])
 
 
 def main() -> None:
@@ -171,16 +124,10 @@ def main() -> None:
         detectors[name] = make_detector(kind, cascade)
     if "FER_DATA" not in os.environ or "FACE_FREE" not in os.environ:
         raise InputError("set FER_DATA and FACE_FREE; see the top of tools/compare_detectors.py")
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    before = machine()
     random = np.random.default_rng(SEED)
     frames = [read_image(path) for path in sorted((Path(os.environ["FER_DATA"]) / "ck_apex").rglob("*.png"))]
-    boxes, kept = [], []
-    for i, frame in enumerate(frames):
-        answers = [detectors[name](frame) for name in JURY]
-        box = agreed_box([found.xyxy[found.score.argmax()] for found in answers if len(found)])
-        if box is not None:
-            boxes.append(box)
-            kept.append(i)
+    boxes, kept = agreed_boxes([detectors[name] for name in JURY], frames)
     left_out = len(frames) - len(kept)
     frames = [frames[i] for i in kept]
     free = face_free(Path(os.environ["FACE_FREE"]))
@@ -197,14 +144,15 @@ def main() -> None:
         ],
         "no face": [(picture, np.zeros((0, 4))) for picture in free],
     }
-    results = {
-        name: {title: score(find, pictures) for title, pictures in sets.items()} for name, find in detectors.items()
-    }
+    scores = {title: detector_scores(detectors, pictures, SEED) for title, pictures in sets.items()}
+    results = {name: {title: scores[title][name] for title in sets} for name in detectors}
     for name, find in detectors.items():
         counts = {photo: len(find(read_image(photos / photo))) for photo in TEST_PHOTOS}
         results[name]["test_photo"] = {"boxes": counts, "expected": TEST_PHOTOS}
         huge = cv2.resize(sets["groups of six, 1920x1080"][0][0], (12000, 9000), interpolation=cv2.INTER_LINEAR)
-        results[name]["12000x9000"] = {"ms": score(find, [(huge, np.zeros((0, 4)))])["median_ms"]}
+        results[name]["12000x9000"] = {
+            "ms": detector_scores({name: find}, [(huge, np.zeros((0, 4)))])[name]["median_ms"]
+        }
     blaze = BlazeFaceDetector()
     points = []
     for frame in frames[::3]:
@@ -217,8 +165,8 @@ def main() -> None:
         "seed": SEED,
         "frames_left_out_for_want_of_agreement": left_out,
         "found_iou": FOUND_IOU,
-        "cpu": f"{platform.machine()}, {os.cpu_count()} cores",
-        "load_average_before": None if load is None else round(load, 2),
+        "cpu": f"{before['cpu']}, {before['cores']} cores",
+        "load_average_before": before["load_average_before"],
         "opencv": cv2.__version__,
         "detectors": results,
     }

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from fer_lib.datasets.tables import numbers, read_columns, refusal
 from fer_lib.errors import InputError
 
 # FACS numbers whose intensity (AUxx_r) and presence (AUxx_c) OpenFace 2 writes (Baltrusaitis et al. 2018)
@@ -85,58 +83,11 @@ class GenuinenessTable:
         return len(self.genuine)
 
 
-def read_columns(
-    path, columns, optional=(), delimiter=",", cure="download it again"
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, {column: cell}) of each row of a text table with a header; cells are stripped.
-
-    Header names are matched without case and surrounding blanks (OpenFace writes ", AU01_r"); `optional` columns that
-    the file does not have are left out. InputError: a missing column, a row of another length, no text table; `cure` is
-    what its message tells to do.
-    """
-    with open(path, newline="", encoding="utf-8-sig") as file:  # Excel begins its files with a byte order mark
-        reader = csv.reader(file, delimiter=delimiter)
-        try:
-            header = [name.strip().lower() for name in next(reader, [])]
-            places = {name: header.index(name.lower()) for name in (*columns, *optional) if name.lower() in header}
-            missing = [name for name in columns if name not in places]
-            if missing:
-                raise InputError(
-                    f"{path} has no column {missing[0]!r} in its first line ({delimiter!r} between); {cure}"
-                )
-            for row in reader:
-                if not row:  # a blank line
-                    continue
-                if len(row) != len(header):
-                    raise InputError(f"{path} line {reader.line_num} has {len(row)} fields, the header {len(header)}")
-                yield reader.line_num, {name: row[place].strip() for name, place in places.items()}
-        except (UnicodeDecodeError, csv.Error):
-            raise InputError(f"{path} is not a text table; {cure}") from None
-
-
-def _refusal(path, line: int, name: str, cell: str, wanted: str) -> InputError:
-    return InputError(f"{path} line {line}: {name} is {cell!r}, not {wanted}; download or write the table again")
-
-
-def _numbers(path, line: int, row: dict[str, str], names, low=-math.inf, high=math.inf) -> list[float]:
-    """The named cells as finite numbers in [low, high]."""
-    values = []
-    for name in names:
-        try:
-            values.append(float(row[name]))
-        except ValueError:
-            raise _refusal(path, line, name, row[name], "a number") from None
-        if not (math.isfinite(values[-1]) and low <= values[-1] <= high):
-            wanted = "a finite number" if math.isinf(low) else f"from {low} to {high}"
-            raise _refusal(path, line, name, row[name], wanted)
-    return values
-
-
-def _flag(path, line: int, row: dict[str, str], name: str) -> bool:
+def _flag(where: str, row: dict[str, str], name: str) -> bool:
     """A cell that holds 0 or 1, in any spelling (OpenFace writes 1 and 1.00)."""
-    (value,) = _numbers(path, line, row, [name], 0, 1)
+    (value,) = numbers(where, row, [name], 0, 1)
     if value not in (0, 1):
-        raise _refusal(path, line, name, row[name], "0 or 1")
+        raise refusal(where, name, row[name], "0 or 1")
     return bool(value)
 
 
@@ -150,16 +101,17 @@ def load_openface(path) -> OpenFaceRows:
     optional = ("frame", "face_id", "face", "timestamp", "success")  # FaceLandmarkImg: face and confidence only
     columns = ("confidence", *INTENSITY_COLUMNS, *PRESENCE_COLUMNS)
     for line, row in read_columns(path, columns, optional, cure="run OpenFace with -aus"):
-        success = _flag(path, line, row, "success") if "success" in row else True
+        where = f"{path} line {line}"
+        success = _flag(where, row, "success") if "success" in row else True
         if success:
-            intensity.append(_numbers(path, line, row, INTENSITY_COLUMNS, 0, 5))
-            presence.append([_flag(path, line, row, name) for name in PRESENCE_COLUMNS])
+            intensity.append(numbers(where, row, INTENSITY_COLUMNS, 0, 5))
+            presence.append([_flag(where, row, name) for name in PRESENCE_COLUMNS])
         else:  # what stands there was not measured
             intensity.append([np.nan] * len(INTENSITY_COLUMNS))
             presence.append([False] * len(PRESENCE_COLUMNS))
-        (confidence,) = _numbers(path, line, row, ["confidence"], 0, 1)
+        (confidence,) = numbers(where, row, ["confidence"], 0, 1)
         row = {"frame": "0", "timestamp": "0", "face_id": row.get("face", "0")} | row
-        facts.append((confidence, success, *_numbers(path, line, row, ("frame", "face_id", "timestamp"))))
+        facts.append((confidence, success, *numbers(where, row, ("frame", "face_id", "timestamp"))))
     table = np.array(facts, np.float64).reshape(-1, 5)
     return OpenFaceRows(
         np.array(intensity, np.float32).reshape(-1, len(INTENSITY_COLUMNS)),
@@ -172,10 +124,10 @@ def load_openface(path) -> OpenFaceRows:
     )
 
 
-def _is_genuine(path, line: int, row: dict[str, str], classes: dict[str, str]) -> bool:
+def _is_genuine(where: str, row: dict[str, str], classes: dict[str, str]) -> bool:
     if row["class"] not in classes:
         meaning = " or ".join(f"{code} ({name})" for code, name in classes.items())
-        raise _refusal(path, line, "class", row["class"], meaning)
+        raise refusal(where, "class", row["class"], meaning)
     return classes[row["class"]] != "posed"
 
 
@@ -193,8 +145,9 @@ def load_genuemotion(path) -> GenuinenessTable:
     """
     features, genuine = [], []
     for line, row in read_columns(path, (*INTENSITY_COLUMNS, "class"), delimiter=";"):
-        features.append(_numbers(path, line, row, INTENSITY_COLUMNS, 0, 5))
-        genuine.append(_is_genuine(path, line, row, GENUEMOTION_CLASSES))
+        where = f"{path} line {line}"
+        features.append(numbers(where, row, INTENSITY_COLUMNS, 0, 5))
+        genuine.append(_is_genuine(where, row, GENUEMOTION_CLASSES))
     if not features:
         raise InputError(f"{path} has no rows; download it again")
     features = np.array(features)
@@ -218,12 +171,13 @@ def load_uvanemo(folder, which: str) -> GenuinenessTable:
     names = tuple(f"{phase}_{feature}" for phase in phases for feature in SMILE_FEATURES)
     features, genuine, female, age = [], [], [], []
     for line, row in read_columns(path, ("class", "gender", "age", *names)):
+        where = f"{path} line {line}"
         measured = [name for name in names if row[name].lower() != "nan"]
-        values = dict(zip(measured, _numbers(path, line, row, measured), strict=True))
+        values = dict(zip(measured, numbers(where, row, measured), strict=True))
         features.append([values.get(name, np.nan) for name in names])
-        genuine.append(_is_genuine(path, line, row, UVANEMO_CLASSES))
-        female.append(_flag(path, line, row, "gender"))
-        age += _numbers(path, line, row, ["age"], 1, 120)
+        genuine.append(_is_genuine(where, row, UVANEMO_CLASSES))
+        female.append(_flag(where, row, "gender"))
+        age += numbers(where, row, ["age"], 1, 120)
     if not features:
         raise InputError(f"{path} has no rows; download it again")
     female, age = np.array(female), np.array(age).astype(np.int64)

@@ -6,10 +6,8 @@ numbers.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fer_lib.datasets.tables import read_columns
 from fer_lib.detect import resize
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
@@ -40,6 +39,7 @@ FERPLUS_COLUMNS = {
 }
 VOTE_NAMES = (*EMOTIONS, "NF")
 IDS = frozenset("0123456")  # of FER2013_EMOTIONS
+KIND = "csv text file"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +66,15 @@ class Fer2013:
         if not rows.any():
             raise InputError(f"the data has no {usage} rows")
         return self[rows]
+
+    def check_classes(self, usage: str = "Training") -> None:
+        """InputError when an emotion of FER2013_EMOTIONS has no row of this usage: it could not be learned."""
+        counts = np.bincount(self.split(usage).label, minlength=len(FER2013_EMOTIONS))
+        lacking = [name for name, count in zip(FER2013_EMOTIONS, counts, strict=True) if not count]
+        if lacking:
+            raise InputError(
+                f"the data has no {usage} row of {', '.join(lacking)}; give a file with rows of every emotion"
+            )
 
     def parts(self) -> dict[str, np.ndarray]:
         """{usage: (n,) int rows} of the three usages, without rows whose picture stands verbatim in a later one."""
@@ -129,32 +138,6 @@ class Fer2013:
         return np.where(majority & (best < EMOTIONS.index("uncertain")), best, -1)
 
 
-def _column(header: list[str], name: str, path: Path) -> int:
-    count = header.count(name.lower())
-    if count != 1:
-        many = "several columns" if count else "no column"
-        raise InputError(f"{path} has {many} {name!r}; its columns are {', '.join(header)}")
-    return header.index(name.lower())
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of a csv: first the header, in lower case, then rows that are all as long as it."""
-    if path.exists() and not (path.is_file() or path.is_dir()):  # opening a pipe would wait for its writer
-        raise InputError(f"{path}: not a file; give a csv file")
-    csv.field_size_limit(1 << 24)
-    with open(path, newline="", encoding="utf-8-sig") as file:  # Excel begins its files with a byte order mark
-        reader = csv.reader(file)
-        try:
-            header = [name.strip().lower() for name in next(reader, [])]  # icml_face_data.csv has blanks after commas
-            yield 1, header
-            for row in reader:
-                if len(row) != len(header):
-                    raise InputError(f"{path} line {reader.line_num} has {len(row)} fields, the header {len(header)}")
-                yield reader.line_num, row
-        except (UnicodeDecodeError, csv.Error):
-            raise InputError(f"{path} is not a csv text file; download it again") from None
-
-
 def load_fer2013(path, ferplus=None) -> Fer2013:
     """Read fer2013.csv (`emotion,pixels,Usage`) or icml_face_data.csv (`emotion, Usage, pixels`), with FER+ votes.
 
@@ -163,25 +146,22 @@ def load_fer2013(path, ferplus=None) -> Fer2013:
     """
     path = Path(path)
     labels, usages, pictures = [], [], []
-    rows = _rows(path)
-    _, header = next(rows)
-    emotion, pixels, usage = (_column(header, name, path) for name in ("emotion", "pixels", "Usage"))
-    for number, row in rows:
-        if row[emotion].strip() not in IDS:
-            raise InputError(f"{path} line {number}: emotion {row[emotion]!r} is not 0-6")
-        if row[usage].strip() not in USAGES:
-            raise InputError(f"{path} line {number}: usage {row[usage]!r} is none of {', '.join(USAGES)}")
-        values = row[pixels].split()
+    for number, row in read_columns(path, ("emotion", "pixels", "Usage"), exact=True, kind=KIND):
+        if row["emotion"].strip() not in IDS:
+            raise InputError(f"{path} line {number}: emotion {row['emotion']!r} is not 0-6")
+        if row["Usage"].strip() not in USAGES:
+            raise InputError(f"{path} line {number}: usage {row['Usage']!r} is none of {', '.join(USAGES)}")
+        values = row["pixels"].split()
         if len(values) != SIDE * SIDE:
             raise InputError(f"{path} line {number}: {len(values)} pixels, not {SIDE * SIDE}")
         try:
-            if not (row[pixels].isascii() and row[pixels].replace(" ", "").isdigit()):
+            if not (row["pixels"].isascii() and row["pixels"].replace(" ", "").isdigit()):
                 raise ValueError  # numpy would also read +3, 1_0 and the digits of other scripts
             picture = np.array(values, dtype=np.uint8)  # text above 255 raises
         except (ValueError, OverflowError):  # numpy's own words are less clear
             raise InputError(f"{path} line {number}: a pixel is not a number from 0 to 255") from None
-        labels.append(int(row[emotion]))
-        usages.append(row[usage].strip())
+        labels.append(int(row["emotion"]))
+        usages.append(row["Usage"].strip())
         pictures.append(picture)
     if not labels:
         raise InputError(f"{path} has no rows")
@@ -197,17 +177,14 @@ def load_votes(path, usage: np.ndarray) -> np.ndarray:
     a row that cannot be read. A row without any vote is kept: it merely has no label.
     """
     path = Path(path)
-    rows = _rows(path)
-    _, header = next(rows)
-    source = {ours: _column(header, theirs, path) for theirs, ours in FERPLUS_COLUMNS.items()}
-    usage_column = _column(header, "Usage", path)
+    theirs = {ours: name for name, ours in FERPLUS_COLUMNS.items()}
     usages, votes = [], []
-    for number, row in rows:
-        cells = [row[source[name]].strip() for name in VOTE_NAMES]
+    for number, row in read_columns(path, (*FERPLUS_COLUMNS, "Usage"), exact=True, kind=KIND):
+        cells = [row[theirs[name]].strip() for name in VOTE_NAMES]
         bad = [cell for cell in cells if not re.fullmatch("[0-9]{1,6}", cell)]
         if bad:
             raise InputError(f"{path} line {number}: {bad[0]!r} is not a number of votes; download the file again")
-        usages.append(row[usage_column].strip())
+        usages.append(row["Usage"].strip())
         votes.append([int(cell) for cell in cells])
     if usages != list(usage):
         raise InputError(f"{path} does not match the pictures: {len(usages)} rows for {len(usage)}, or another order")

@@ -3,7 +3,7 @@
     stills(n, seed)              labelled pictures with graded votes, by identity
     sequence(emotion, frames)    one person from neutral to apex
     smile(posed, rng)            the action units of a posed or genuine smile over time
-    write_demo(folder, parts)    the same in the files of FER2013, CK+, UTKFace and the tables
+    write_demo(folder, parts)    the same in the files of FER2013, CK+, UTKFace, a valence manifest, tables
     draw_face(..)                one face: action units, an identity and a scene in, a picture out
 
 What is learned from these drawings says nothing about real faces: write "demo" beside every figure made from them.
@@ -43,6 +43,7 @@ from fer_lib.datasets.demo.layouts import (
     write_fer2013_folders,
     write_tables,
     write_utkface,
+    write_va,
 )
 from fer_lib.datasets.demo.people import (
     CONFUSIONS,
@@ -97,4 +98,5 @@ __all__ = [
     "write_fer2013_folders",
     "write_tables",
     "write_utkface",
+    "write_va",
 ]

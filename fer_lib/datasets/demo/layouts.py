@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer_lib.affect import ADFES_POINTS
+from fer_lib.affect import ADFES_POINTS, CLASS_POINTS
 from fer_lib.datasets.action_units import INTENSITY_COLUMNS, SMILE_FEATURES, SMILE_PHASES
 from fer_lib.datasets.ckplus import CK_EMOTIONS
 from fer_lib.datasets.demo.drawing import ACTION_UNITS, draw_face
@@ -26,7 +26,7 @@ from fer_lib.datasets.demo.dynamics import (
 from fer_lib.datasets.demo.people import Stills, expression, random_identity, random_scene, stills
 from fer_lib.datasets.fer2013 import FERPLUS_COLUMNS, USAGES, VOTE_NAMES
 from fer_lib.errors import InputError
-from fer_lib.faces import FER2013_EMOTIONS
+from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 
 NOTE = "drawn by fer_lib.datasets.demo, no real faces; write demo beside every figure made from them"
 CK_SUBJECTS = 18
@@ -267,6 +267,33 @@ def write_utkface(folder, n: int = 240, seed: int = 0) -> Path:
     return Path(folder)
 
 
+# --- valence and arousal
+
+
+def write_va(folder, subjects: int = 60, pictures: int = 4, seed: int = 0) -> Path:
+    """va/manifest.csv (`path,valence,arousal,subject`) and the pictures it names, va/S000/0.png ..., 96x96 RGB.
+
+    Every subject is another person with that many pictures. Valence and arousal are those of what was drawn: the
+    class point of its emotion, times its intensity. ValueError: no subject or no picture.
+    """
+    if min(subjects, pictures) < 1:
+        raise ValueError(f"at least one subject and one picture, not {subjects} and {pictures}")
+    root = Path(folder) / "va"
+    rng = np.random.default_rng([seed, 10])
+    shown = EMOTIONS[: EMOTIONS.index("uncertain")]  # in turn; a blend of two emotions has no point
+    lines = [["path", "valence", "arousal", "subject"]]
+    for row in range(subjects * pictures):
+        number, emotion = row // pictures, row % len(shown)
+        intensity = rng.uniform(0.3, 1)
+        units = expression(shown[emotion], intensity, rng)
+        name = f"S{number:03d}/{row % pictures}.png"
+        _save(root / name, draw_face(units, random_identity(number, seed), random_scene(rng), 96))
+        valence, arousal = (CLASS_POINTS[emotion] * intensity).tolist()
+        lines.append([name, f"{valence:.4f}", f"{arousal:.4f}", f"S{number:03d}"])
+    _write_table(root / "manifest.csv", lines)
+    return Path(folder)
+
+
 # --- tables
 
 
@@ -355,4 +382,5 @@ PARTS: dict[str, Callable] = {
     "ck_apex": write_ck_apex,
     "utkface": write_utkface,
     "tables": write_tables,
+    "va": write_va,
 }

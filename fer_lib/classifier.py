@@ -1,0 +1,145 @@
+"""Steps that the notebooks of two-headed classifiers share: targets, scores that choose, calibration, reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+from fer_lib import plots
+from fer_lib.datasets.fer2013 import Fer2013
+from fer_lib.errors import InputError
+from fer_lib.evaluate import fer2013_probability, ferplus_rows, figures, intervals, predict
+from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS, UNCERTAIN
+from fer_lib.metrics import (
+    apply_temperature,
+    bootstrap_interval,
+    classification,
+    expected_calibration_error,
+    recall_intervals,
+    temperature,
+    uncertain_threshold,
+)
+from fer_lib.models import scale_logits
+
+HEADS = {"emotion": list(EMOTIONS), "fer2013": list(FER2013_EMOTIONS)}
+
+
+def two_head_targets(
+    rows: Fer2013, smoothing: float = 0.1, taught: dict | None = None, share: float = 0.0
+) -> dict[str, np.ndarray]:
+    """{"emotion": (N, 9), "fer2013": (N, 7)} float32 distributions to train on.
+
+    The votes, and the original labels, smoothed since each is only one person's; of a row without such a label (-1)
+    nothing is known, so every class is as probable. taught: a teacher's answers for the rows, which make up `share` of
+    the targets. InputError for rows that FER+ calls not a face.
+    """
+    votes, is_face = rows.emotion_distribution()
+    if not is_face.all():
+        raise InputError(f"{(~is_face).sum()} rows are not faces; leave them out of training")
+    classes = len(FER2013_EMOTIONS)
+    original = (1 - smoothing) * np.eye(classes)[rows.label] + smoothing / classes
+    original[rows.label < 0] = 1 / classes
+    own = {"emotion": votes, "fer2013": original}
+    mixed = {head: (1 - share) * array + (share * taught[head] if share else 0) for head, array in own.items()}
+    return {head: array.astype(np.float32) for head, array in mixed.items()}
+
+
+def with_hint(network: keras.Model, width: int) -> keras.Model:
+    """The network with one output more, "hint": (N, width), linear on its layer "features"; for training alone.
+
+    It is to answer what another network's trunk does, in units of hint_targets(): a thousand numbers a picture say more
+    than two labels (Romero et al. 2015, FitNets).
+    """
+    hint = layers.Dense(width, dtype="float32", name="hint")(network.get_layer("features").output)
+    return keras.Model(network.input, {**network.output, "hint": hint}, name=network.name)
+
+
+def without_hint(network: keras.Model) -> keras.Model:
+    return keras.Model(network.input, {head: network.output[head] for head in HEADS}, name=network.name)
+
+
+def hint_targets(features: np.ndarray) -> np.ndarray:
+    """(N, F) features of another trunk, each in units of its own spread about its mean; a constant one is 0."""
+    features = features.astype(np.float32)
+    return (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-6)
+
+
+def network_answers(network, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """{head: (N, C)} of a Keras model for (N, S, S) grey uint8 pictures of any size."""
+    return predict(lambda crops: network.predict(crops, verbose=0), pixels, network.input_shape[1])
+
+
+def by_head(outputs: dict[str, np.ndarray], rows: Fer2013) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{head: (truth (n,), probability (n, C))} on the rows that have a label for it; a head without any is left out."""
+    known = rows.label >= 0
+    pairs = {"fer2013": (rows.label[known], fer2013_probability(outputs, HEADS)[known])}
+    if rows.votes is not None:
+        pairs["emotion"] = ferplus_rows(outputs, rows)
+    return {head: pair for head, pair in pairs.items() if len(pair[0])}
+
+
+def public_score(outputs: dict[str, np.ndarray], public: Fer2013) -> dict[str, float]:
+    """What chooses epochs and settings: each head's accuracy on PublicTest, and their mean as "score"."""
+    pairs = by_head(outputs, public)
+    if not pairs:
+        raise InputError("no PublicTest row has a label; there is nothing to choose by")
+    right = {head: float((probability.argmax(axis=1) == truth).mean()) for head, (truth, probability) in pairs.items()}
+    named = {"fer2013": "public_fer2013", "emotion": "public_ferplus"}
+    return {named[head]: share for head, share in right.items()} | {"score": float(np.mean(list(right.values())))}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What calibrate() found on PublicTest."""
+
+    temperatures: dict[str, float]  # by head
+    uncertain_below: float  # as Card.uncertain_below
+    prior: dict[str, float]  # as Card.prior
+
+
+def calibrate(model, public: Fer2013, training_votes: np.ndarray) -> Calibration:
+    """Divide the logits of a two-headed model, in place, by the temperatures that fit PublicTest best.
+
+    No answer changes. Then the confidence below which at most half of the best guesses are right, where most raters
+    agree; and the share of each class in (N, 9) training_votes, sharpened as the answers are, for --balanced.
+    """
+    temperatures = {
+        head: temperature(*pair) for head, pair in by_head(network_answers(model, public.pixels), public).items()
+    }
+    scale_logits(model, temperatures)
+    emotion = network_answers(model, public.pixels)["emotion"]
+    truth = public.ferplus_majority()
+    agreed = truth >= 0
+    below = uncertain_threshold(emotion.max(axis=1)[agreed], (emotion.argmax(axis=1) == truth)[agreed])
+    prior = apply_temperature(training_votes.mean(axis=0)[None], temperatures["emotion"])[0]
+    return Calibration(temperatures, float(below), dict(zip(EMOTIONS, prior.tolist(), strict=True)))
+
+
+def split_report(outputs: dict[str, np.ndarray], data: Fer2013, split: str) -> dict:
+    """evaluate.figures() of one split with its intervals."""
+    return figures(outputs, data, split, HEADS) | {"intervals": intervals(outputs, data, split, HEADS)}
+
+
+def head_reports(outputs, rows: Fer2013, temperatures: dict[str, float], folder: Path, title: str) -> dict[str, dict]:
+    """{head: its figures}, with confusion, recall and reliability plots written to folder. title: of the data."""
+    return {
+        head: _head_report(head, *pair, temperatures[head], folder, f"{title}, {head} head")
+        for head, pair in by_head(outputs, rows).items()
+    }
+
+
+def _head_report(head: str, truth, probability, divided: float, folder: Path, title: str) -> dict:
+    labels = [name for name in HEADS[head] if name != UNCERTAIN]
+    report = classification(truth, probability, labels)
+    plots.save(plots.confusion(report["confusion"], labels, title), folder / f"confusion_{head}.png")
+    plots.save(plots.recall({"": report["confusion"]}, labels, title), folder / f"recall_{head}.png")
+    before = apply_temperature(probability, 1 / divided)
+    pair = {f"before, temperature {divided:.2f}": before, "as shipped": probability}
+    plots.save(plots.reliability(truth, pair, title), folder / f"reliability_{head}.png")
+    report["recall_intervals"] = recall_intervals(truth, probability.argmax(axis=1), labels)
+    report["ece_interval"] = bootstrap_interval(truth, probability, figure=expected_calibration_error, draws=500)
+    return report | {"ece_before": expected_calibration_error(truth, before), "temperature": divided}
