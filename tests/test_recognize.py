@@ -173,7 +173,8 @@ def test_crops_are_aligned_as_the_card_says(make_model, photo, alignment, level,
         assert (recognise.crops(picture, faces, size) == expected).all()
         assert (expected != crop_faces(picture, faces, size or 16, 0.25, not level)).any()
     seen = []
-    monkeypatch.setattr(recognise, "classify", lambda crops: seen.append(crops) or np.eye(9, dtype=np.float32)[:1])
+    classify = recognise._classify
+    monkeypatch.setattr(recognise, "_classify", lambda crops: seen.append(crops) or classify(crops))
     recognise(picture)
     assert (np.concatenate(seen) == recognise.crops(picture, faces)).all()
 

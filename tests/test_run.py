@@ -39,7 +39,7 @@ def test_each_opening_of_private_test_is_logged_once(tmp_path, monkeypatch):
 
 def test_write_json_is_whole_and_readable(tmp_path):
     path = tmp_path / "new" / "run.json"
-    run.write_json(path, {"name": "Grüße", "scores": [1, 0.5, None]})
+    run.write_json(path, {"name": "Grüße", "scores": (1, 0.5, float("nan"))})
     assert json.loads(path.read_text(encoding="utf-8")) == {"name": "Grüße", "scores": [1, 0.5, None]}
     assert "Grüße" in path.read_text(encoding="utf-8") and path.read_text(encoding="utf-8").endswith("}\n")
     with pytest.raises(TypeError):

@@ -8,6 +8,7 @@ A test holds the figures to the files.
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from fer_lib.benchmark import read_peer  # noqa: E402  the path must be set first
 from fer_lib.weights import DEFAULT_MODEL, FAST_FILES, KERAS_FILE, load_card  # noqa: E402  the path must be set first
 
 README = ROOT / "README.md"
@@ -48,14 +50,16 @@ def model_table() -> str:
     emotion, fer2013 = (metrics["heads"][head] for head in ("emotion", "fer2013"))
     told, at = metrics["uncertain"], metrics["abstaining"]["emotion"]["accuracy_at_coverage"]
     speed = metrics["speed"]
-    fast = sum(speed["mb"][name] for name in FAST_FILES)
+    fast, keras_file = (
+        sum((card.folder / name).stat().st_size for name in names) / 1e6 for names in (FAST_FILES, [KERAS_FILE])
+    )
     notes = f"""
 FER2013's own label is the one most FER+ raters gave in {metrics["label_agreement"]:.1%} of its pictures, which is why
 one output cannot serve both. CK+ apex: full-size frames of subjects with odd numbers, best of CK+'s seven classes, by
 detector, as the scripts answer and with `--balanced`; the model was not trained on CK+, subjects with even numbers
 chose the crop.
 
-- Size and speed: {fast:.0f} MB in the fast form that the scripts use ({speed["mb"][KERAS_FILE]:.0f} MB as Keras file);
+- Size and speed: {fast:.0f} MB in the fast form that the scripts use ({keras_file:.0f} MB as Keras file);
   {speed["ms_per_face"]:.1f} ms a face on {speed["cores"]} cores, one face at a time, without detection.
 - Confidence: expected calibration error {emotion["ece"]:.3f} (`emotion`, pictures on which most raters agree) and
   {fer2013["ece"]:.3f} (`fer2013`) on PrivateTest, after one temperature a head from PublicTest
@@ -83,13 +87,75 @@ def ladder_table() -> str:
     return "\n".join(lines)
 
 
+def va_table() -> str:
+    """CCC, RMSE, MAE and Pearson's r of each model's regressor, of the expected class point and of a constant."""
+    metrics = json.loads((ROOT / "results" / "03_valence_arousal" / "metrics.json").read_text())
+    names = {"regressor": "regressor", "expected": "expected class point", "constant": "constant"}
+    lines = [
+        "| model | answer | axis | n | CCC | 95 % interval | RMSE | MAE | r |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for model, found in metrics["models"].items():
+        for kind, title in names.items():
+            for axis, row in found[kind].items():
+                low, high = row["ccc_interval"]
+                r = "" if math.isnan(row["pearson"] or math.nan) else f"{row['pearson']:.3f}"
+                cells = [f"`{model}`", title, axis, row["n"], f"{row['ccc']:.3f}", f"{low:.3f} to {high:.3f}"]
+                cells += [f"{row['rmse']:.3f}", f"{row['mae']:.3f}", r]
+                lines.append(f"| {' | '.join(map(str, cells))} |")
+    costs = [f"`{model}` {100 * (found['ratio'] - 1):+.1f}%" for model, found in metrics["models"].items()]
+    return "\n".join([*lines, "", f"What the further output costs in time, one face a call: {', '.join(costs)}."])
+
+
+def speed_table() -> str:
+    """Milliseconds a call by model, runtime and batch; what a precision loses; the peer."""
+    results = ROOT / "results" / "02_benchmark"
+    metrics, peer = json.loads((results / "metrics.json").read_text()), read_peer(results / "peer.json")
+    lines = ["| model | runtime | 1 face | 8 | 32 | load, MB |", "|---|---|---|---|---|---|"]
+    for model, by_runtime in metrics["latency"].items():
+        for runtime, by_batch in by_runtime.items():
+            found = metrics["footprint"][model][runtime]
+            cells = [model, runtime, *(f"{row['median_ms']:.1f} ms" for row in by_batch.values())]
+            lines.append(f"| {' | '.join(cells)} | {found['load_s']:.1f} s, {found['model_mb']:.0f} |")
+    lines.append("\nMedians. Accuracy on PublicTest by precision, and the fastest that loses less than 0.3 points:\n")
+    for model, found in metrics["precision"].items():
+        shares = "; ".join(
+            f"{kind} " + ", ".join(f"`{head}` {share:.2%}" for head, share in row["accuracy"].items())
+            for kind, row in found.items()
+        )
+        picked = (
+            f": {metrics['picked'][model]}" if model in metrics["picked"] else " (random weights: for the time alone)"
+        )
+        lines.append(f"- {model}{picked}. {shares}")
+    line = metrics["line"]
+    lines.append(f"\n{line['model']}, {line['precision']}: {line['median_ms']:.1f} ms a face. The ancestor's page says")
+    lines.append(f"{line['ancestor_ms']:.0f} ms for this network; the target here is {line['target_ms']:.0f} ms.")
+    if peer:
+        lines += ["\n| in one run | crop | photo | PrivateTest | without the pictures that stand in Training |"]
+        lines.append("|---|---|---|---|---|")
+        for name, system in peer["systems"].items():
+            times = " | ".join(f"{system[task]['median_ms']:.1f} ms" for task in ("crop", "photo"))
+            shares = [f"{system['PrivateTest'][key]:.1%}" for key in ("accuracy", "accuracy_without_duplicates")]
+            lines.append(f"| {name} | {times} | {' | '.join(shares)} |")
+    return "\n".join(lines)
+
+
 def detector_table() -> str:
     return (ROOT / "results" / "detectors.md").read_text().split("\n", 2)[2].strip()  # without its title
 
 
+TABLES = {
+    "model": model_table,
+    "ladder": ladder_table,
+    "va": va_table,
+    "detectors": detector_table,
+    "speed": speed_table,
+}
+
+
 def rendered(text: str) -> str:
     """The README with each `<!-- name -->...<!-- /name -->` block filled."""
-    for name, table in (("model", model_table), ("ladder", ladder_table), ("detectors", detector_table)):
+    for name, table in TABLES.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.S)
         text, count = pattern.subn(lambda match, table=table: match[1] + table() + match[2], text)
         if count != 1:

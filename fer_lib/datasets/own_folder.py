@@ -35,4 +35,10 @@ def load_own_folder(root, seed: int = 0) -> Fer2013:
     usage = np.full(len(labels), USAGES[0], dtype=f"<U{max(map(len, USAGES))}")
     for name, fold in zip(USAGES[1:], ("fold_1", "fold_2"), strict=True):
         usage[folds[fold]] = name
+    for part in USAGES:
+        absent = [EMOTIONS[i] for i in present if not (labels[usage == part] == i).any()]
+        if absent:
+            raise InputError(
+                f"{root}: no picture of {', '.join(absent)} falls to {part}; add some, or try another seed"
+            )
     return Fer2013(pictures, ids[labels], usage, votes)
