@@ -226,7 +226,10 @@ def _write_tiny_model(folder: Path) -> None:
         outputs.append(output)
     folder.mkdir()
     openvino.save_model(openvino.Model(outputs, [pixels], "tiny"), folder / "model.xml", compress_to_fp16=False)
-    card = replace(load_card(), name="tiny", input_size=48, sha256={}, crop_margin={"blazeface": 0.1, "haar": 0.0})
+    shipped = load_card()
+    heads = {head: shipped.heads[head] for head in tiny_weights()}
+    margins = {"blazeface": 0.1, "haar": 0.0}
+    card = replace(shipped, name="tiny", heads=heads, input_size=48, sha256={}, crop_margin=margins)
     card.write(folder)
 
 

@@ -363,6 +363,33 @@ def test_notebook_on_demo_data(capsys):
     assert code == 0 and "face 1" in out
 
 
+def test_the_vggface_notebook_on_demo_data(capsys):
+    """From random numbers, since a demo run downloads nothing; its model is one for the scripts."""
+    code, out, error = run(capsys, "notebook", "01")
+    assert code == 0, error
+    folder = ROOT / "out" / "01_vggface_classifier"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["data"] == "demo data" and metrics["init"] == "none" and metrics["PrivateTest"]["n"] == 96
+    card = json.loads((folder / "model" / "card.json").read_text())
+    assert set(card["heads"]) == {"emotion", "fer2013"} and all("demo" in name for name in card["scores"])
+    code, out, _ = run(capsys, "photo", HOPPER, "--model", folder / "model", "--out", folder)
+    assert code == 0 and "face 1" in out
+
+
+def test_the_valence_arousal_notebook_on_demo_data(capsys):
+    """The default model's copy answers with one output more; the model in weights/ stays what it is."""
+    card = (ROOT / "weights" / "facenet" / "card.json").read_bytes()
+    code, out, error = run(capsys, "notebook", "03", "-p", "EXPORT", "same")  # on demo data never into weights/
+    assert code == 0, error
+    folder = ROOT / "out" / "03_valence_arousal"
+    found = json.loads((folder / "metrics.json").read_text())["models"]["facenet"]
+    assert set(found) >= {"regressor", "expected", "constant", "ratio"} and found["constant"]["valence"]["ccc"] == 0
+    assert json.loads((folder / "facenet" / "card.json").read_text())["heads"]["va"] == ["valence", "arousal"]
+    assert (ROOT / "weights" / "facenet" / "card.json").read_bytes() == card
+    code, out, _ = run(capsys, "photo", HOPPER, "--va", "--model", folder / "facenet", "--out", folder)
+    assert code == 0 and "face 1" in out
+
+
 def test_a_failing_notebook_leaves_the_results(capsys, tmp_path, monkeypatch):
     done = ROOT / "results" / "10_best_model" / "10_best_model.ipynb"
     before = done.read_bytes()

@@ -296,9 +296,11 @@ def test_another_archive_fills_nothing(trunk, tmp_path):
         assert same(weights(trunk), before)
 
     write_archive(path, small | {"res6a_branch1/kernel": np.zeros(1, "<f4")})
-    check("differs from ResNet-50 in res6a_branch1; fetch it again")
+    check("differs from ResNet-50 in res6a_branch1/kernel; fetch it again")
     write_archive(path, {name: array for name, array in small.items() if "bn5c_branch2c" not in name})
-    check("differs from ResNet-50 in bn5c_branch2c; fetch it again")
+    check("differs from ResNet-50 in bn5c_branch2c/beta, ")
+    write_archive(path, {name: array for name, array in small.items() if name != "bn_conv1/moving_mean"})
+    check("differs from ResNet-50 in bn_conv1/moving_mean; fetch it again")
     write_archive(path, small)
     check(r"a.tgz: layer conv1_7x7_s2 has the shapes \[\(1,\)\], not \[\(7, 7, 3, 64\)\]; fetch it again")
     first = {"conv1/kernel": np.ones((7, 7, 3, 64), "<f4"), "conv1/bias": np.zeros(64, "<f4")}
