@@ -26,7 +26,7 @@ import numpy as np
 from fer_lib.errors import InputError
 from fer_lib.images import read_image
 from fer_lib.quiet import quiet_stderr
-from fer_lib.runtime import _exported, openvino_core
+from fer_lib.runtime import FastRuntime, _exported, openvino_core
 from fer_lib.weights import FAST_FILES, KERAS_FILE, Card, checked_file
 
 if TYPE_CHECKING:  # a footprint is taken beside as few other libraries as can be: plots and scores are read when needed
@@ -124,16 +124,7 @@ def fast_runtime(xml, precision: str) -> Callable[[np.ndarray], dict[str, np.nda
     """The exported fast form, (N, S, S, 3) uint8 RGB to {head: (N, C) float32}, computed in one of precisions()."""
     if precision not in precisions():
         raise InputError(f"this CPU does not compute in {precision}; choose one of: {', '.join(precisions())}")
-    options = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
-    compiled = openvino_core().compile_model(str(xml), "CPU", options)
-    request = compiled.create_infer_request()
-    names = [output.get_any_name() for output in compiled.outputs]
-
-    def classify(crops: np.ndarray) -> dict[str, np.ndarray]:
-        results = request.infer([np.ascontiguousarray(crops)])
-        return {name: np.array(results[i]) for i, name in enumerate(names)}
-
-    return classify
+    return FastRuntime(xml, precision=HINTS[precision])
 
 
 def keras_runtime(model, runtime: str) -> Callable[[np.ndarray], dict[str, np.ndarray]]:

@@ -144,9 +144,8 @@ def add_va_head(model: keras.Model, dropout: float = 0.25) -> keras.Model:
 
     The trunk is shared, so that one forward pass gives all; the other outputs stay what they are.
     """
-    outputs = {name: output for name, output in model.output.items() if name != "va"}
     va = va_head(model.get_layer("features").output, dropout)
-    return keras.Model(model.input, {**outputs, "va": va}, name=model.name)
+    return keras.Model(model.input, {**model.output, "va": va}, name=model.name)
 
 
 def scale_logits(model: keras.Model, temperatures: dict[str, float]) -> None:

@@ -32,26 +32,26 @@ def openvino_core():
     return openvino.Core()
 
 
-def compiled_model(model):
-    """An openvino model, or the path of one, compiled for one request at a time on the CPU, in float32.
+def compiled_model(model, precision: str = "f32"):
+    """An openvino model, or the path of one, compiled for one request at a time on the CPU, by default in float32.
 
     On CPUs with bfloat16 OpenVINO would pick that, and the answers would depend on the machine.
     """
-    options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     return openvino_core().compile_model(model, "CPU", options)
 
 
 class FastRuntime:
-    """OpenVINO on the CPU, in float32.
+    """OpenVINO on the CPU, in float32 unless another of OpenVINO's precisions is asked for.
 
     Chosen among the fast runtimes because it was the quickest at batch 1, reads both the exported classifier and
     BlazeFace's .tflite files, and needs no TensorFlow at run time. input_size is the crop's side in pixels, heads the
     width of every output; cure ends the message when the file cannot be loaded.
     """
 
-    def __init__(self, xml: Path, cure: str = "restore it from git"):
+    def __init__(self, xml: Path, cure: str = "restore it from git", precision: str = "f32"):
         try:
-            compiled = compiled_model(str(xml))
+            compiled = compiled_model(str(xml), precision)
         except RuntimeError as error:
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise InputError(f"{xml} cannot be loaded ({reason}); {cure}") from None

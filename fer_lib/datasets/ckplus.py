@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_lib.datasets.action_units import read_columns
+from fer_lib.datasets.tables import read_columns
 from fer_lib.errors import InputError
 
 # The codes of CK+'s emotion files, in our names; FER+ and CK+ share these seven classes

@@ -26,13 +26,12 @@ def load_own_folder(root, seed: int = 0) -> Fer2013:
     ids = np.array([FER2013_EMOTIONS.index(name) if name in FER2013_EMOTIONS else -1 for name in EMOTIONS])
     votes = np.zeros((len(labels), len(VOTE_NAMES)), np.int64)
     votes[np.arange(len(labels)), labels] = RATERS
-    usage = np.full(len(labels), USAGES[0])
+    usage = np.full(len(labels), USAGES[0], dtype=f"<U{max(map(len, USAGES))}")
     data = Fer2013(pictures, ids[labels], usage, votes)
     few = [EMOTIONS[i] for i in present if len(set(data.picture_hashes[labels == i])) < FOLDS]
     if few:
         raise InputError(f"{root} has fewer than {FOLDS} different pictures of {', '.join(few)}; add some")
     folds = group_folds(labels, data.picture_hashes, FOLDS, seed)
-    usage = np.full(len(labels), USAGES[0], dtype=f"<U{max(map(len, USAGES))}")
     for name, fold in zip(USAGES[1:], ("fold_1", "fold_2"), strict=True):
         usage[folds[fold]] = name
     for part in USAGES:
@@ -41,4 +40,4 @@ def load_own_folder(root, seed: int = 0) -> Fer2013:
             raise InputError(
                 f"{root}: no picture of {', '.join(absent)} falls to {part}; add some, or try another seed"
             )
-    return Fer2013(pictures, ids[labels], usage, votes)
+    return data
