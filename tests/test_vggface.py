@@ -12,12 +12,13 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import ROOT
 
 from fer_lib import fetch, vggface
 from fer_lib.errors import InputError
 from fer_lib.models import add_va_head
-from fer_lib.vggface import TRUNK, vggface_classifier, vggface_resnet50
+from fer_lib.vggface import TRUNK, FrozenStatistics, FusedBatchNorm, vggface_classifier, vggface_resnet50
 
 sys.path.insert(0, str(ROOT / "tools"))
 import vggface_parity as parity  # noqa: E402  the path must be set first
@@ -372,7 +373,7 @@ def train_once(model: keras.Model) -> None:
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_frozen_statistics(classifier, frozen):
-    model = vggface_classifier(48, SIZE, frozen_statistics=True) if frozen else classifier
+    model = vggface_classifier(48, SIZE, norm=FrozenStatistics) if frozen else classifier
     before = norms(model)
     train_once(model)
     after = norms(model)
@@ -383,6 +384,25 @@ def test_frozen_statistics(classifier, frozen):
 
     assert changed("moving_mean") == changed("moving_variance") == (0 if frozen else 53)
     assert changed("gamma") == 53
+
+
+def test_fused_batch_norm_is_keras_own():
+    rng = np.random.default_rng(0)
+    inputs = tf.constant(rng.normal(2, 3, (6, 5, 5, 7)).astype(np.float32))
+    weights = [*rng.normal(size=(3, 7)), rng.uniform(1, 2, 7)]
+    results = []
+    for kind in (keras.layers.BatchNormalization, FusedBatchNorm):
+        layer = kind(epsilon=1e-3)
+        layer.build(inputs.shape)
+        layer.set_weights(weights)
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = layer(inputs, training=True)
+            loss = tf.reduce_sum(outputs * tf.sin(outputs))
+        gradients = tape.gradient(loss, [inputs, layer.gamma.value, layer.beta.value])
+        results.append([outputs, *gradients, *layer.get_weights(), layer(inputs, training=False)])
+    for theirs, ours in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_measured_statistics_are_the_batches_own(classifier):
