@@ -9,7 +9,9 @@ in another order, and is warmed up at every turn.
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -17,6 +19,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Hashable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +36,9 @@ if TYPE_CHECKING:  # a footprint is taken beside as few other libraries as can b
     from fer_lib.datasets.fer2013 import Fer2013
 
 KERAS_RUNTIMES = ("Keras predict", "tf.function")
-HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}  # OpenVINO's names of the precisions it computes in
-CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16"}  # and of those that a CPU can
+# OpenVINO's names of the precisions it computes in, and of those that a CPU can; int8 is in the file, see quantise()
+HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "f32"}
+CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16", "float16": "FP16", "int8": "INT8"}
 MOST_LOST = 0.003  # of accuracy, that a reduced precision may cost
 ANCESTOR_MS = 26.0  # a face, as the ancestor's own page says of its VGGFace-ResNet50 at 224 pixels
 TARGET_MS = 10.0  # for the same network here, on two cores
@@ -121,7 +125,10 @@ def fast(precision: str) -> str:
 
 
 def fast_runtime(xml, precision: str) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """The exported fast form, (N, S, S, 3) uint8 RGB to {head: (N, C) float32}, computed in one of precisions()."""
+    """The exported fast form, (N, S, S, 3) uint8 RGB to {head: (N, C) float32}, computed in one of precisions().
+
+    xml: for int8 the file that quantise() wrote.
+    """
     if precision not in precisions():
         raise InputError(f"this CPU does not compute in {precision}; choose one of: {', '.join(precisions())}")
     return FastRuntime(xml, precision=HINTS[precision])
@@ -138,10 +145,36 @@ def keras_runtime(model, runtime: str) -> Callable[[np.ndarray], dict[str, np.nd
     return lambda crops: {head: values.numpy() for head, values in traced(tf.constant(crops)).items()}
 
 
-def runtimes(model, xml) -> dict[str, Callable[[np.ndarray], dict[str, np.ndarray]]]:
-    """Every way to run a model, by name: a keras.Model by KERAS_RUNTIMES, its fast form in each of precisions()."""
+def quantise(xml, crops: np.ndarray, target) -> Path:
+    """The fast form with int8 arithmetic in its convolutions and dense layers, written to target (.xml).
+
+    NNCF's post-training quantisation: crops (N, S, S, 3) uint8 RGB, such as the network is asked about but none of
+    those that it is scored on, give the ranges of the activations.
+    """
+    os.environ.setdefault("NNCF_CI", "1")  # its usage statistics stay off
+    import nncf
+    import openvino
+
+    nncf.set_log_level(logging.ERROR)
+    with redirect_stdout(io.StringIO()):  # progress bars
+        rows = nncf.Dataset(np.split(crops, len(crops)))
+        quantised = nncf.quantize(openvino_core().read_model(str(xml)), rows, subset_size=len(crops))
+    openvino.save_model(quantised, str(target))
+    return Path(target)
+
+
+def runtimes(model, files) -> dict[str, Callable[[np.ndarray], dict[str, np.ndarray]]]:
+    """Every way to run a keras.Model, by name: by KERAS_RUNTIMES, and its fast form in each of precisions().
+
+    files: as in file_of().
+    """
     ways = {runtime: keras_runtime(model, runtime) for runtime in KERAS_RUNTIMES}
-    return ways | {fast(precision): fast_runtime(xml, precision) for precision in precisions()}
+    return ways | {fast(kind): fast_runtime(file_of(files, fast(kind)), kind) for kind in precisions()}
+
+
+def file_of(files: tuple[Path, Path, Path], runtime: str) -> Path:
+    """Which of a model's files a runtime reads; files: model.keras, its fast form, and that form quantised."""
+    return files[0 if runtime in KERAS_RUNTIMES else 2 if runtime == fast("int8") else 1]
 
 
 def model_files(card: Card) -> tuple[Path, Path]:

@@ -84,8 +84,8 @@ def vggface_resnet50(
     174 layers, 23,561,152 parameters. As in keras-vggface 0.6 (Cao et al. 2018; He et al. 2016) the stride of a stage
     sits on its first 1x1 convolutions and no convolution has a bias; keras.applications' ResNet50 differs in both.
     Layers are named as there with "_" for "/". Deviation: the pooling takes in whatever the last stage leaves, 7x7 at
-    224 pixels, so that any size works. norm: what serves as batch norm, FrozenStatistics or FusedBatchNorm for training.
-    Fewer blocks make the small network of demo runs, which no released weights fit.
+    224 pixels, so that any size works. norm: what serves as batch norm; FrozenStatistics and FusedBatchNorm are for
+    training. Fewer blocks make the small network of demo runs, which no released weights fit.
     """
     if input_size < LEAST_SIZE:
         raise ValueError(f"{input_size} pixels are too few for ResNet-50; give {LEAST_SIZE} or more")

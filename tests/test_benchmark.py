@@ -20,7 +20,7 @@ from fer_lib.datasets.fer2013 import VOTE_NAMES, Fer2013  # noqa: E402
 from fer_lib.detect import make_detector  # noqa: E402
 from fer_lib.errors import InputError  # noqa: E402
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS, Faces  # noqa: E402
-from fer_lib.runtime import FastRuntime, KerasRuntime  # noqa: E402
+from fer_lib.runtime import FastRuntime, KerasRuntime, openvino_core  # noqa: E402
 from fer_lib.weights import FAST_FILES, KERAS_FILE, Card, load_card  # noqa: E402
 
 sys.path.insert(0, str(ROOT / "tools"))
@@ -122,15 +122,22 @@ def test_float32_stays_when_there_is_nothing_else_and_must_be_known():
         benchmark.choose_precision({"bfloat16": row(8.0, fer2013=0.7)})
 
 
-def test_every_runtime_gives_the_same_answers(tiny_model):
+def constants(xml) -> list:
+    operations = openvino_core().read_model(str(xml)).get_ordered_ops()
+    return [operation for operation in operations if operation.get_type_name() == "Constant"]
+
+
+def test_every_runtime_gives_the_same_answers(tiny_model, tmp_path):
     crops = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
     keras_file, xml = benchmark.model_files(load_card(str(tiny_model)))
     assert (keras_file.name, xml.name) == (KERAS_FILE, FAST_FILES[0])
-    ways = benchmark.runtimes(KerasRuntime(keras_file).model, xml)
+    files = (keras_file, xml, benchmark.quantise(xml, crops, tmp_path / "int8.xml"))
+    assert "i8" in {str(constant.get_element_type().get_type_name()) for constant in constants(files[2])}
+    ways = benchmark.runtimes(KerasRuntime(keras_file).model, files)
     assert list(ways) == [*benchmark.KERAS_RUNTIMES, *map(benchmark.fast, benchmark.precisions())]
     reference = FastRuntime(xml)(crops)
     for name, classify in ways.items():
-        limit = 1e-4 if "float32" in name or name in benchmark.KERAS_RUNTIMES else 0.05  # bfloat16 has 8 bits
+        limit = 1e-4 if "float32" in name or name in benchmark.KERAS_RUNTIMES else 0.05  # bfloat16 and int8 have 8 bits
         for batch in (5, 1):
             answers = classify(crops[:batch])
             assert set(answers) == set(HEADS)
@@ -152,7 +159,7 @@ def test_the_precision_reaches_the_network(tiny_model):
 def test_a_precision_that_the_cpu_lacks_is_refused(tiny_model, monkeypatch):
     class Core:
         def get_property(self, device, name):
-            return {"OPTIMIZATION_CAPABILITIES": ["FP32", "INT8"]}[name]
+            return {"OPTIMIZATION_CAPABILITIES": ["FP32", "WINOGRAD"]}[name]
 
     monkeypatch.setattr(benchmark, "openvino_core", Core)
     assert benchmark.precisions() == {"float32": "f32"}
