@@ -33,4 +33,4 @@ bench: .venv/ready .venv-bench/ready
 	$(PYTHON) tools/setup_venv.py
 
 clean:
-	rm -rf .venv out
+	rm -rf .venv .venv-bench out

@@ -103,11 +103,21 @@ def machine() -> dict:
     """What the times depend on: cpu, cores, precisions that it computes in, load average of the last minute."""
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     return {
-        "cpu": platform.machine(),
+        "cpu": _cpu(),
         "cores": os.cpu_count(),
         "precisions": list(precisions()),
         "load_average_before": load,
     }
+
+
+def _cpu() -> str:
+    """The processor's name where the system tells it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name") and ":" in line]
+    return f"{names[0]} ({platform.machine()})" if names else platform.machine()
 
 
 # ----------------------------------------------------------------------------------------------- runtimes, precision

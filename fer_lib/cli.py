@@ -100,8 +100,10 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     evaluate.add_argument("--runtime", choices=("fast", "keras"), default="fast", help="keras is the reference")
 
     commands.add_parser("models", help="list what is in weights/")
+    from fer_lib.fetch import DOWNLOADS
+
     fetch = commands.add_parser("fetch", help="bring outside weights into the user's cache")
-    fetch.add_argument("names", nargs="+", metavar="NAME", help="res10, facenet or vggface")
+    fetch.add_argument("names", nargs="+", metavar="NAME", help=f"one or more of {', '.join(DOWNLOADS)}")
     notebook = commands.add_parser("notebook", help="run a notebook, or all")
     notebook.add_argument("number", metavar="NN", help="its number, such as 10, or all")
     notebook.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
@@ -438,13 +440,18 @@ def run_models(options) -> int:
         card = load_card(name)
         size = sum(file.stat().st_size for file in card.folder.iterdir()) / 1e6
         score = "; ".join(
-            f"{key} {100 * value['value']:.1f} % (n = {value['n']})" for key, value in card.scores.items()
+            f"{key} {_figure(key, value['value'])} (n = {value['n']})" for key, value in card.scores.items()
         )
         rows.append((f"{name} (default)" if name == DEFAULT_MODEL else name, card.task, f"{size:.0f} MB", score))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     for row in rows:
         say("  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3]]))
     return OK
+
+
+def _figure(name: str, value: float) -> str:
+    """A concordance is no share of anything."""
+    return f"{value:.3f}" if "CCC" in name else f"{100 * value:.1f} %"
 
 
 def run_fetch(options) -> int:

@@ -99,12 +99,7 @@ def evaluate(model: str, data, split: str = "PrivateTest", ferplus=None, runtime
     InputError when one of them cannot be used.
     """
     card = load_card(model)
-    try:
-        table = load_fer2013(Path(data), None if ferplus is None else Path(ferplus))
-    except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        reason = "no such file" if missing else str(error.strerror or error).lower()
-        raise InputError(f"{error.filename or data}: {reason}; give the csv files of FER2013 and FER+") from None
+    table = load_fer2013(Path(data), None if ferplus is None else Path(ferplus))
     outputs = predict(load_runtime(card, runtime), table.split(split).pixels, card.input_size)
     try:
         return {"model": card.name, **figures(outputs, table, split, card.heads)}

