@@ -161,6 +161,26 @@ def test_a_relative_folder_counts_from_where_the_user_stands(workshop, monkeypat
         notebook.run_notebooks("04", {"DATA": ""})
 
 
+def test_other_paths_count_from_there_too(workshop, monkeypatch):
+    parameters = PARAMETERS + '\nPICTURES = ""\nCHECKPOINTS = ""\nINIT = "word"'
+    write(workshop / "notebooks", "04_own", "print(PICTURES, CHECKPOINTS, INIT, EXPORT)", parameters=parameters)
+    (workshop / "below").mkdir()
+    monkeypatch.chdir(workshop / "below")
+    assert notebook.run_notebooks("04", {"PICTURES": "faces", "INIT": "word", "EXPORT": "mine"}) == 0
+    assert "below/faces  word mine" in texts(workshop / "out" / "04_own" / "04_own.ipynb")
+    (workshop / "below" / "model.keras").touch()
+    monkeypatch.chdir(workshop / "below")
+    assert notebook.run_notebooks("04", {"CHECKPOINTS": "kept", "INIT": "model.keras"}) == 0
+    assert " below/kept below/model.keras " in texts(workshop / "out" / "04_own" / "04_own.ipynb")
+
+
+def test_what_comes_of_a_users_own_pictures_is_no_result_of_ours(workshop):
+    write(workshop / "notebooks", "04_own", "print(PICTURES)", parameters=PARAMETERS + '\nPICTURES = ""')
+    (workshop / "data").mkdir()
+    assert notebook.run_notebooks("04", {"DATA": "data", "PICTURES": "faces"}) == 0
+    assert (workshop / "out" / "04_own" / "04_own.ipynb").exists() and not (workshop / "results").exists()
+
+
 def test_a_reader_that_goes_does_not_stop_it(workshop):
     write(workshop / "notebooks", "01_talks", "for i in range(3000):\n    print('line', i, flush=True)")
     with start_here() as running:

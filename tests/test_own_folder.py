@@ -110,6 +110,15 @@ def test_one_emotion_is_too_few(tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_emotions_that_fer2013_does_not_know(tmp_path):
+    """Alone they leave nothing to score its head by; beside one that it knows they are welcome."""
+    write_folders(tmp_path / "none", {"contempt": range(10), "uncertain": range(10, 20)})
+    with pytest.raises(InputError, match="has none of FER2013's emotions; add a folder of anger or disgust or"):
+        load_own_folder(tmp_path / "none")
+    write_folders(tmp_path / "one", {"contempt": range(10), "sad": range(10, 20)})
+    assert len(load_own_folder(tmp_path / "one")) == 20
+
+
 def test_too_few_pictures(tmp_path):
     """Copies do not count."""
     write_folders(tmp_path, {"sad": range(10), "happy": [*range(10, 19), 18, 18], "fear": range(20, 22)})

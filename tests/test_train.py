@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from fer_lib import train
 from fer_lib.errors import InputError
 from fer_lib.metrics import ccc
 from fer_lib.train import Batches, Rows, augment, ccc_loss, fit, mix
@@ -288,6 +289,16 @@ def test_the_average_is_scored_and_kept(tmp_path, averages, scaled):
     assert len(seen) == 6
     for weights, expected in zip(seen, averages + averages, strict=True):
         assert_equal(weights, expected)
+
+
+def test_a_long_epoch_tells_how_far_it_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "TELL_EVERY", -1)  # after every batch
+    fit(network(), batches(), 1, tmp_path, scored([0.9]), {})
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(", loss")[0] for line in told[:-1]] == [
+        f"epoch 1: {i} of {len(batches())} batches" for i in range(1, len(batches()) + 1)
+    ]
+    assert told[-1].startswith("epoch 1  seconds")
 
 
 def test_a_finished_run_is_not_repeated(tmp_path):

@@ -18,6 +18,7 @@ from fer_lib.weights import (
     EYES_LEVEL,
     FAST_FILES,
     KERAS_FILE,
+    check_name,
     checked_file,
     load_card,
     model_names,
@@ -199,6 +200,17 @@ def test_a_model_with_fewer_emotions(model, labels):
 def test_a_file_the_card_does_not_know(model):
     with pytest.raises(InputError, match="not listed"):
         checked_file(load_card(str(model)), "other.bin")
+
+
+@pytest.mark.parametrize("name", ["../mine", "sub/mine", ".hidden", "-p", "a b", "ä", "mine/"])
+def test_names_that_no_folder_of_weights_has(name):
+    with pytest.raises(InputError, match="cannot name a model; give letters, digits, - and _"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "mine", "Mine_2-b", "vggface_resnet50"])
+def test_names_of_models(name):
+    check_name(name)
 
 
 def test_unknown_names_list_the_known():
