@@ -190,7 +190,8 @@ def _rounded(kernel: np.ndarray) -> np.ndarray:
 def save_keras(model, path) -> None:
     """Save a Keras model as .keras with its weights as packed float16; load_model reads them back as float32.
 
-    The same model gives the same bytes.
+    What float16 cannot hold stays float32: the variances of a batch norm behind raw pixels go beyond its 65,504. The
+    same model gives the same bytes.
     """
     import h5py
 
@@ -209,7 +210,7 @@ def save_keras(model, path) -> None:
 
 
 def _copy_as_half(old, new) -> None:
-    """Copy an HDF5 group with its attributes; float32 arrays become float16, packed."""
+    """Copy an HDF5 group with its attributes; float32 arrays become float16 where that holds them, packed."""
     import h5py
 
     new.attrs.update(old.attrs)
@@ -218,6 +219,7 @@ def _copy_as_half(old, new) -> None:
             _copy_as_half(item, new.create_group(name))
         else:
             values = item[()]
-            values = values.astype("float16") if item.dtype == "float32" else values
+            if item.dtype == "float32" and np.abs(values).max(initial=0) <= np.finfo("float16").max:
+                values = values.astype("float16")
             packed = {"compression": "gzip", "shuffle": True} if values.ndim else {}
             new.create_dataset(name, data=values, **packed).attrs.update(item.attrs)

@@ -19,7 +19,6 @@ from fer_lib.notebook import notebook_parameters
 from fer_lib.weights import DEFAULT_MODEL, FAST_FILES, KERAS_FILE, WEIGHTS, Card, load_card, model_names
 
 # Notebooks whose run on real data is not done yet
-IN_TRAINING = {"01_vggface_classifier": "its network is still in training"}
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -140,8 +139,6 @@ def test_notebooks(path):
 def test_results_are_those_of_the_notebook(path):
     """The executed copy has the cells of the source, ran without an error, and lies beside its metrics."""
     folder = ROOT / "results" / path.stem
-    if path.stem in IN_TRAINING:
-        pytest.skip(IN_TRAINING[path.stem])
     book, executed = (nbformat.read(p, as_version=4) for p in (path, folder / path.name))
     own = [c for c in executed.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     assert [c.source for c in own] == [c.source for c in book.cells]
