@@ -207,12 +207,15 @@ def test_accuracies_by_hand():
 
 
 def test_memory_grows_by_what_is_held():
-    before = benchmark.resident_mb()
-    if before is None:
+    """In a process of its own: what other tests have let go comes back to the system at any time."""
+    if benchmark.resident_mb() is None:
         pytest.skip("this system does not tell the resident set")
-    held = np.ones(100_000_000, np.uint8)
-    assert 99 < benchmark.resident_mb() - before < 120  # 100 MB, and what else the process does
-    assert held[-1] == 1
+    code = (
+        "import numpy as np; from fer_lib.benchmark import resident_mb; before = resident_mb(); "
+        "held = np.ones(100_000_000, np.uint8); print(resident_mb() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 99 < float(done.stdout) < 120  # 100 MB, and what else the process does
 
 
 def test_a_footprint_is_of_a_process_of_its_own(tiny_model):

@@ -443,6 +443,20 @@ def test_small_kernels_are_not_rounded():
     assert (model.get_weights()[0] == before[0]).all() and (model.get_weights()[2] != before[2]).any()
 
 
+def test_what_float16_cannot_hold_is_kept(tmp_path):
+    """The variances of a batch norm behind raw pixels, for example, of which infinity would come."""
+    import keras
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(), keras.layers.Dense(3)])
+    norm = model.layers[0]
+    norm.set_weights([np.full(4, 1.5), np.zeros(4), np.full(4, -70_001.0), np.array([1.0, 65_504.0, 65_536.0, 1e9])])
+    save_keras(model, tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    for saved, own in zip(loaded.layers[0].get_weights(), norm.get_weights(), strict=True):
+        assert np.array_equal(saved, own)
+    assert not np.array_equal(loaded.layers[1].get_weights()[0], model.layers[1].get_weights()[0])  # as float16
+
+
 def test_a_saved_model_is_the_same_bytes_each_time(rounded, network, tmp_path):
     """Without the time of saving; float16 holds rounded weights exactly and packs them tighter."""
     import h5py

@@ -107,9 +107,10 @@ def vggface_table() -> str:
     seconds = sum(epoch["seconds"] for name in stages for epoch in facts["epochs"][name])
     trained = ", then ".join(f"{len(facts['epochs'][name])} epochs at {stages[name]['size']} pixels" for name in stages)
     megabytes = (card.folder / KERAS_FILE).stat().st_size / 1e6
+    public = metrics["PublicTest"]
     lines.append(f"""
 - Training: {trained}, {seconds / 3600:.1f} hours on two CPU cores.
-- PublicTest, which chose the epoch: {metrics["PublicTest"]["accuracy"]:.1%} and {metrics["PublicTest"]["ferplus_accuracy"]:.1%}.
+- PublicTest, which chose the epoch: {public["accuracy"]:.1%} and {public["ferplus_accuracy"]:.1%}.
 - Confidence: expected calibration error {metrics["heads"]["emotion"]["ece"]:.3f} (`emotion`) and
   {metrics["heads"]["fer2013"]["ece"]:.3f} (`fer2013`) on PrivateTest. Size: {megabytes:.0f} MB.""")
     return "\n".join(lines)
