@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from fer_lib.datasets.fer2013 import Fer2013, load_fer2013
@@ -99,7 +97,7 @@ def evaluate(model: str, data, split: str = "PrivateTest", ferplus=None, runtime
     InputError when one of them cannot be used.
     """
     card = load_card(model)
-    table = load_fer2013(Path(data), None if ferplus is None else Path(ferplus))
+    table = load_fer2013(data, ferplus)
     outputs = predict(load_runtime(card, runtime), table.split(split).pixels, card.input_size)
     try:
         return {"model": card.name, **figures(outputs, table, split, card.heads)}

@@ -389,7 +389,6 @@ def test_the_vggface_notebook_on_demo_data(capsys, tmp_path):
         (epochs,) = json.loads((folder / "run.json").read_text())["epochs"].values()
         histories.append([{key: value for key, value in epoch.items() if key != "seconds"} for epoch in epochs])
     assert histories[0] == histories[1]
-    folder = ROOT / "out" / "01_vggface_classifier"
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["data"] == "demo data" and metrics["init"] == "none" and metrics["PrivateTest"]["n"] == 96
     card = json.loads((folder / "model" / "card.json").read_text())
