@@ -14,6 +14,7 @@ from fer_lib.datasets.fer2013 import Fer2013
 from fer_lib.errors import InputError
 from fer_lib.evaluate import fer2013_probability, ferplus_rows, figures, intervals, predict
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS, UNCERTAIN
+from fer_lib.files import replacing
 from fer_lib.metrics import (
     apply_temperature,
     bootstrap_interval,
@@ -24,6 +25,8 @@ from fer_lib.metrics import (
     uncertain_threshold,
 )
 from fer_lib.models import scale_logits
+from fer_lib.regressor import trunk_runtime
+from fer_lib.weights import KERAS_FILE, Card, checked_file, load_card
 
 LEAST_PRIOR = 1e-5
 HEADS = {"emotion": list(EMOTIONS), "fer2013": list(FER2013_EMOTIONS)}
@@ -47,6 +50,20 @@ def two_head_targets(
     own = {"emotion": votes, "fer2013": original}
     mixed = {head: (1 - share) * array + (share * taught[head] if share else 0) for head, array in own.items()}
     return {head: array.astype(np.float32) for head, array in mixed.items()}
+
+
+def teacher_answers(rows: Fer2013, teacher: Card, folder) -> dict[str, np.ndarray]:
+    """{"emotion": (N, 9), "fer2013": (N, 7), "features": (N, F), ...} of a shipped model for the rows' pictures.
+
+    Kept in folder, under a name made from the model's weights and the rows.
+    """
+    kept = Path(folder) / f"taught-{teacher.sha256[KERAS_FILE][:8]}-{rows.fingerprint()[:8]}.npz"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        network = keras.saving.load_model(checked_file(teacher, KERAS_FILE), compile=False)
+        with replacing(kept) as temporary:
+            np.savez(temporary, **predict(trunk_runtime(network), rows.pixels, teacher.input_size))
+    return dict(np.load(kept))
 
 
 def with_hint(network: keras.Model, width: int) -> keras.Model:
@@ -78,7 +95,7 @@ def by_head(outputs: dict[str, np.ndarray], rows: Fer2013) -> dict[str, tuple[np
     """{head: (truth (n,), probability (n, C))} on the rows that have a label for it; a head without any is left out."""
     known = rows.label >= 0
     pairs = {"fer2013": (rows.label[known], fer2013_probability(outputs, HEADS)[known])}
-    if rows.votes is not None:
+    if rows.votes is not None and "emotion" in outputs:
         pairs["emotion"] = ferplus_rows(outputs, rows)
     return {head: pair for head, pair in pairs.items() if len(pair[0])}
 
@@ -102,29 +119,70 @@ class Calibration:
     prior: dict[str, float]  # as Card.prior
 
 
-def calibrate(model, public: Fer2013, training_votes: np.ndarray) -> Calibration:
-    """Divide the logits of a two-headed model, in place, by the temperatures that fit PublicTest best.
+def calibrate(model, public: Fer2013, shown: np.ndarray) -> Calibration:
+    """Divide the logits of a model's heads, in place, by the temperatures that fit PublicTest best.
 
-    No answer changes. Then the confidence below which at most half of the best guesses are right, where most raters
-    agree; and the share of each class in (N, 9) training_votes, sharpened as the answers are, for --balanced.
+    No answer changes. Then, for the head that is shown, `emotion` where there is one: the confidence below which at
+    most half of the best guesses are right, where most raters agree; and for --balanced the share of each class in
+    (N, C) `shown`, what that head was trained on, sharpened as the answers are.
     """
     temperatures = {
         head: temperature(*pair) for head, pair in by_head(network_answers(model, public.pixels), public).items()
     }
     scale_logits(model, temperatures)
-    emotion = network_answers(model, public.pixels)["emotion"]
-    truth = public.ferplus_majority()
+    answers = network_answers(model, public.pixels)
+    head = next(head for head in HEADS if head in answers)
+    truth = public.ferplus_majority() if head == "emotion" else public.label
     agreed = truth >= 0
-    below = uncertain_threshold(emotion.max(axis=1)[agreed], (emotion.argmax(axis=1) == truth)[agreed])
-    prior = apply_temperature(training_votes.mean(axis=0)[None], temperatures["emotion"])[0]
+    best = answers[head].argmax(axis=1)
+    below = uncertain_threshold(answers[head].max(axis=1)[agreed], (best == truth)[agreed])
+    prior = apply_temperature(shown.mean(axis=0)[None], temperatures[head])[0]
     prior = np.maximum(prior, LEAST_PRIOR)  # of an emotion that no picture shows
     prior /= prior.sum()
-    return Calibration(temperatures, float(below), dict(zip(EMOTIONS, prior.tolist(), strict=True)))
+    return Calibration(temperatures, float(below), dict(zip(HEADS[head], prior.tolist(), strict=True)))
+
+
+def make_card(
+    name: str,
+    heads: dict[str, list[str]],
+    size: int,
+    framing: dict[str, dict],
+    calibration: Calibration,
+    facts: dict,
+    texts: dict,
+    notebook: str,
+) -> Card:
+    """The card of an emotion classifier, still without scores and its files' hashes.
+
+    heads: as in a card, size: of its input; framing: choose_margins(), where it is empty the default model's margins
+    stand in; facts: run.facts(); texts: the card's keys in words; notebook: its name.
+    """
+    default = load_card()
+    margins = {detector: found["margin"] for detector, found in framing.items()} or default.crop_margin
+    return Card(
+        name=name,
+        task="emotion",
+        labels=tuple(next(iter(heads.values()))),
+        heads=heads,
+        input_size=size,
+        crop_margin=margins,
+        alignment=default.alignment,
+        notebook=f"notebooks/{notebook}.ipynb",
+        commit=facts["commit"],
+        seed=facts["seed"],
+        versions=facts["versions"],
+        uncertain_below=calibration.uncertain_below,
+        prior=calibration.prior,
+        scores={},
+        sha256={},
+        **texts,
+    )
 
 
 def split_report(outputs: dict[str, np.ndarray], data: Fer2013, split: str) -> dict:
     """evaluate.figures() of one split with its intervals."""
-    return figures(outputs, data, split, HEADS) | {"intervals": intervals(outputs, data, split, HEADS)}
+    heads = {head: HEADS[head] for head in HEADS if head in outputs}
+    return figures(outputs, data, split, heads) | {"intervals": intervals(outputs, data, split, heads)}
 
 
 def head_reports(outputs, rows: Fer2013, temperatures: dict[str, float], folder: Path, title: str) -> dict[str, dict]:

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 
 from fer_lib.datasets.ckplus import CK_EMOTIONS, ApexFrame
-from fer_lib.detect import crop_faces
+from fer_lib.detect import DETECTORS, crop_faces, make_detector
 from fer_lib.errors import InputError
 from fer_lib.faces import Faces
+from fer_lib.fetch import cached
 from fer_lib.images import read_image
 from fer_lib.metrics import bootstrap_interval
 from fer_lib.splits import check_no_leak
@@ -75,6 +76,13 @@ def choose_margin(
     }
 
 
+def choose_margins(classify, labels, size: int, frames: list[ApexFrame]) -> dict[str, dict]:
+    """{detector: choose_margin()} of every detector at hand: even subjects choose, odd ones report."""
+    names = [name for name in DETECTORS if name != "dnn" or cached("res10")]
+    parts = even_odd(frames)
+    return {name: choose_margin(make_detector(name), classify, labels, size, frames, parts) for name in names}
+
+
 def alignment_accuracy(
     detect, classify, labels, size: int, frames: list[ApexFrame], margin: float, turns=TURNS
 ) -> dict[str, dict[str, float]]:
@@ -106,8 +114,8 @@ def turned(image: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def _right(classify, labels, crops: np.ndarray, frames: list[ApexFrame]) -> np.ndarray:
-    """(N,) bool: whether the best of CK+'s seven classes is the frame's own."""
-    seven = list(CK_EMOTIONS.values())
+    """(N,) bool: whether the best of CK+'s seven classes, those that the model knows, is the frame's own."""
+    seven = [name for name in CK_EMOTIONS.values() if name in labels]
     answers = [classify(crops[i : i + BATCH]) for i in range(0, len(crops), BATCH)]
     best = np.concatenate(answers)[:, [labels.index(name) for name in seven]].argmax(axis=1)
-    return best == [seven.index(frame.emotion) for frame in frames]
+    return np.array(seven)[best] == [frame.emotion for frame in frames]

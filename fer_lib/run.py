@@ -72,6 +72,8 @@ def card_scores(private: dict, framing: dict, command: str, framing_command: str
     scores = {}
     for name, key, count in (("FER2013", "accuracy", "n"), ("FER+", "ferplus_accuracy", "ferplus_n")):
         interval = private["intervals"][key]
+        if interval is None:  # a model without that head
+            continue
         scores[name] = {"value": private[key], "n": private[count], "interval": interval, "command": command}
     for name, found in framing.items():
         score = {"value": found["accuracy"], "n": found["n"], "interval": found["interval"], "command": framing_command}

@@ -157,9 +157,7 @@ that answers do not depend on the machine):
             f"{kind} " + ", ".join(f"`{head}` {share:.2%}" for head, share in row["accuracy"].items())
             for kind, row in found.items()
         )
-        picked = (
-            f": {metrics['picked'][model]}" if model in metrics["picked"] else " (random weights: for the time alone)"
-        )
+        picked = f": {metrics['picked'][model]}" if model in metrics["picked"] else " (for the time alone)"
         lines.append(f"- {model}{picked}. {shares}")
     line = metrics["line"]
     verdict = "met" if line["target_met"] else "missed"
