@@ -1,6 +1,8 @@
-"""What two-headed classifiers share: targets and scores by hand, hints, calibration that changes no answer, reports."""
+"""What classifiers share: targets and scores by hand, hints, calibration that changes no answer, reports, cards."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -14,6 +16,7 @@ from fer_lib.evaluate import figures, intervals
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 from fer_lib.metrics import apply_temperature, expected_calibration_error
 from fer_lib.models import grey_preprocessing, two_heads
+from fer_lib.weights import DEFAULT_MODEL, KERAS_FILE, load_card
 
 CONTEMPT, FEAR, HAPPY, NEUTRAL, SAD, UNCERTAIN = (
     EMOTIONS.index(name) for name in ("contempt", "fear", "happy", "neutral", "sad", "uncertain")
@@ -161,6 +164,29 @@ def test_public_score_by_hand():
         public_score(found, table([None] * 4))
 
 
+# ------------------------------------------------------------------------------------------------ the teacher
+
+
+def test_a_teacher_is_asked_once(network, tmp_path):
+    """Its answers are kept under a name made from its weights and the rows, and read from there."""
+    network.save(tmp_path / KERAS_FILE)
+    card = replace(load_card(), folder=tmp_path, input_size=8, scores={})
+    card.write(tmp_path)
+    card = load_card(str(tmp_path))
+    rows = table(["sad", "happy", None])
+    first = classifier.teacher_answers(rows, card, tmp_path / "kept")
+    shapes = {name: array.shape for name, array in first.items()}
+    assert shapes == {"emotion": (3, 9), "fer2013": (3, 7), "features": (3, 6)}
+    straight = classifier.network_answers(network, rows.pixels)
+    for head in HEADS:
+        np.testing.assert_allclose(first[head], straight[head], atol=1e-5)
+    kept = list((tmp_path / "kept").iterdir())
+    assert [path.name.startswith(f"taught-{card.sha256[KERAS_FILE][:8]}-") for path in kept] == [True]
+    np.savez(kept[0], fer2013=np.ones(1))
+    assert list(classifier.teacher_answers(rows, card, tmp_path / "kept")) == ["fer2013"]
+    assert "features" in classifier.teacher_answers(rows[1:], card, tmp_path / "kept")  # other rows
+
+
 # ------------------------------------------------------------------------------------------------ calibration
 
 
@@ -211,6 +237,41 @@ def test_the_prior_is_as_sharp_as_the_answers(network, public):
     ratio = found.prior["happy"] / found.prior["fear"]
     assert ratio == pytest.approx(12 ** (1 / found.temperatures["emotion"]), rel=1e-6)
     assert list(found.prior) == list(EMOTIONS) and sum(found.prior.values()) == pytest.approx(1)
+
+
+def test_a_network_that_knows_the_seven_classes_alone(network, public):
+    """It is calibrated, and reported on, by the head it has."""
+    seven = keras.Model(network.input, {"fer2013": network.output["fer2013"]})
+    before = classifier.network_answers(seven, public.pixels)["fer2013"]
+    found = calibrate(seven, public, np.eye(7))
+    after = classifier.network_answers(seven, public.pixels)
+    assert list(found.temperatures) == ["fer2013"] and list(found.prior) == list(FER2013_EMOTIONS)
+    np.testing.assert_allclose(after["fer2013"], apply_temperature(before, found.temperatures["fer2013"]), atol=1e-5)
+    known = public.label >= 0
+    assert found.uncertain_below == pytest.approx(after["fer2013"][known].max(), rel=1e-6)  # right by chance alone
+    report = classifier.split_report(after, public, "PublicTest")
+    assert report["accuracy"] == (before.argmax(axis=1) == public.label)[known].mean()
+    assert report["ferplus_accuracy"] is None and report["intervals"]["ferplus_accuracy"] is None
+
+
+def test_a_card_says_what_was_found(tmp_path):
+    """Margins are those found, or the default model's; a written card can be read again."""
+    calibration = classifier.Calibration({"fer2013": 1.1}, 0.4, dict.fromkeys(FER2013_EMOTIONS, 1 / 7))
+    facts = {"commit": "abc", "seed": 3, "versions": {"keras": "3"}, "parameters": 5}
+    keys = ("preprocessing", "data", "data_terms", "label_source")
+    texts = dict.fromkeys(keys, "said") | {"limits": ["one"], "not_for": ["two"]}
+    heads = {"fer2013": list(FER2013_EMOTIONS)}
+    made = {}
+    for name, framing in {"framed": {"haar": {"margin": 0.25}}, "unframed": {}}.items():
+        card = classifier.make_card(name, heads, 48, framing, calibration, facts, texts, "04_some")
+        card.write(tmp_path / name)
+        made[name] = load_card(str(tmp_path / name))
+        assert made[name] == replace(card, folder=tmp_path / name)
+    assert made["framed"].crop_margin == {"haar": 0.25}
+    assert made["unframed"].crop_margin == load_card(DEFAULT_MODEL).crop_margin
+    card = made["framed"]
+    assert (card.labels, card.input_size, card.notebook) == (FER2013_EMOTIONS, 48, "notebooks/04_some.ipynb")
+    assert (card.uncertain_below, card.prior, card.seed, card.commit) == (0.4, calibration.prior, 3, "abc")
 
 
 # ------------------------------------------------------------------------------------------------ reports

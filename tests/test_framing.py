@@ -14,7 +14,7 @@ from fer_lib.affect import ADFES_POINTS
 from fer_lib.datasets import data_folder, demo
 from fer_lib.datasets.ckplus import ApexFrame, load_apex_frames
 from fer_lib.errors import InputError
-from fer_lib.faces import EMOTIONS, Faces
+from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS, Faces
 from fer_lib.framing import alignment_accuracy, choose_margin, even_odd, turned
 from fer_lib.recognize import Recognizer
 
@@ -134,6 +134,20 @@ def test_margins_are_chosen_with_the_crops_of_the_alignment(tmp_path, monkeypatc
     for level in (False, True):
         choose_margin(detect, classify, EMOTIONS, 16, frames, even_odd(frames), (0.0,), level=level)
     assert asked == [False, False, True, True]
+
+
+def test_every_detector_at_hand_gets_a_margin(tmp_path, monkeypatch):
+    """The dnn detector takes part where it was fetched; a model need not know all of CK+'s classes."""
+    monkeypatch.setattr(framing, "make_detector", lambda name: detect)
+    write_frame(tmp_path, 1), write_frame(tmp_path, 2), write_frame(tmp_path, 3, code=2.0)  # contempt
+    frames = load_apex_frames(tmp_path)
+    seven = [i for i, name in enumerate(EMOTIONS) if name in FER2013_EMOTIONS]
+    labels = [EMOTIONS[i] for i in seven]
+    for there in (True, False):
+        monkeypatch.setattr(framing, "cached", lambda name, there=there: there)
+        found = framing.choose_margins(lambda crops: classify(crops)[:, seven], labels, 32, frames)
+        assert list(found) == ["haar", "blazeface", *(["dnn"] if there else [])]
+        assert [(row["n"], row["accuracy"]) for row in found.values()] == [(2, 0.5)] * len(found)  # never contempt
 
 
 # ------------------------------------------------------------------------------------------------ turned pictures

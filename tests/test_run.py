@@ -37,6 +37,18 @@ def test_each_opening_of_private_test_is_logged_once(tmp_path, monkeypatch):
     assert rows_of(path) == [header, first] + [[today, "def456", n, m, f"{a:.4f}"] for n, m, a in others]
 
 
+def test_scores_of_a_card_are_those_there_are():
+    """With its n, interval and command each; a model without the emotion head has no FER+ score."""
+    found = {"accuracy": 0.7, "n": 90, "ferplus_accuracy": None, "ferplus_n": None}
+    found["intervals"] = {"accuracy": (0.6, 0.8), "ferplus_accuracy": None}
+    framing = {"haar": {"accuracy": 0.5, "n": 8, "interval": (0.1, 0.9), "margin": 0.0}}
+    scores = run.card_scores(found, framing, "one", "two")
+    assert scores == {
+        "FER2013": {"value": 0.7, "n": 90, "interval": (0.6, 0.8), "command": "one"},
+        "CK+ apex, haar": {"value": 0.5, "n": 8, "interval": (0.1, 0.9), "command": "two"},
+    }
+
+
 def test_write_json_is_whole_and_readable(tmp_path):
     path = tmp_path / "new" / "run.json"
     run.write_json(path, {"name": "Grüße", "scores": (1, 0.5, float("nan"))})
