@@ -59,7 +59,6 @@ def teacher_answers(rows: Fer2013, teacher: Card, folder) -> dict[str, np.ndarra
     """
     kept = Path(folder) / f"taught-{teacher.sha256[KERAS_FILE][:8]}-{rows.fingerprint()[:8]}.npz"
     if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
         network = keras.saving.load_model(checked_file(teacher, KERAS_FILE), compile=False)
         with replacing(kept) as temporary:
             np.savez(temporary, **predict(trunk_runtime(network), rows.pixels, teacher.input_size))
