@@ -125,16 +125,14 @@ def calibrate(model, public: Fer2013, shown: np.ndarray) -> Calibration:
     most half of the best guesses are right, where most raters agree; and for --balanced the share of each class in
     (N, C) `shown`, what that head was trained on, sharpened as the answers are.
     """
-    temperatures = {
-        head: temperature(*pair) for head, pair in by_head(network_answers(model, public.pixels), public).items()
-    }
-    scale_logits(model, temperatures)
     answers = network_answers(model, public.pixels)
+    temperatures = {head: temperature(*pair) for head, pair in by_head(answers, public).items()}
+    scale_logits(model, temperatures)
     head = next(head for head in HEADS if head in answers)
     truth = public.ferplus_majority() if head == "emotion" else public.label
     agreed = truth >= 0
-    best = answers[head].argmax(axis=1)
-    below = uncertain_threshold(answers[head].max(axis=1)[agreed], (best == truth)[agreed])
+    scaled = apply_temperature(answers[head], temperatures[head])
+    below = uncertain_threshold(scaled.max(axis=1)[agreed], (scaled.argmax(axis=1) == truth)[agreed])
     prior = apply_temperature(shown.mean(axis=0)[None], temperatures[head])[0]
     prior = np.maximum(prior, LEAST_PRIOR)  # of an emotion that no picture shows
     prior /= prior.sum()

@@ -18,7 +18,6 @@ from fer_lib.files import OutputNames
 from fer_lib.notebook import notebook_parameters
 from fer_lib.weights import DEFAULT_MODEL, FAST_FILES, KERAS_FILE, WEIGHTS, Card, load_card, model_names
 
-# Notebooks whose run on real data is not done yet
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
