@@ -11,6 +11,7 @@ import numpy as np
 from keras import layers, ops
 
 from fer_lib.errors import InputError
+from fer_lib.models import FusedBatchNorm as FusedBatchNorm  # notebooks say vggface.FusedBatchNorm
 from fer_lib.models import to_grey, two_heads
 
 # By stage: how many blocks, and the filters of a block's 1x1 reduce, 3x3 and 1x1 increase (He et al. 2016, table 1)
@@ -32,29 +33,6 @@ class FrozenStatistics(layers.BatchNormalization):
 
     def call(self, inputs, training=None, mask=None):
         return super().call(inputs, training=False, mask=mask)
-
-
-@keras.saving.register_keras_serializable("fer_lib")
-class FusedBatchNorm(layers.BatchNormalization):
-    """Batch norm whose training step is TensorFlow's one fused operation; Keras 3 takes several passes instead.
-
-    The same numbers but for rounding. On two CPU cores ResNet-50 trains a sixth to a third faster with it.
-    """
-
-    def call(self, inputs, training=None, mask=None):
-        if not training or not self.trainable:
-            return super().call(inputs, training=False, mask=mask)
-        import tensorflow as tf
-
-        scale, offset = (ops.cast(weight, "float32") for weight in (self.gamma, self.beta))
-        outputs = tf.raw_ops.FusedBatchNormV3(
-            x=inputs, scale=scale, offset=offset, mean=[], variance=[], epsilon=self.epsilon, is_training=True
-        )
-        positions = tf.cast(tf.size(inputs) / tf.size(scale), "float32")
-        biased = outputs.batch_variance * (positions - 1) / positions  # as Keras counts; TensorFlow divides by n - 1
-        for moving, batch in ((self.moving_mean, outputs.batch_mean), (self.moving_variance, biased)):
-            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
-        return outputs.y
 
 
 def _convolution(x, filters: int, kernel: int, name: str, strides: int, norm):
