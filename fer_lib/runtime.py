@@ -14,7 +14,7 @@ import numpy as np
 from fer_lib.errors import InputError
 from fer_lib.files import sha256
 from fer_lib.quiet import quiet_stderr
-from fer_lib.weights import FAST_FILES, KERAS_FILE, Card, checked_file
+from fer_lib.weights import FAST_FILES, KERAS_FILE, PIPELINE_FILE, Card, checked_file
 
 RUNTIMES = ("fast", "keras")
 HASHES_FILE = "sha256.json"  # beside an exported model in the cache
@@ -155,12 +155,19 @@ def _steps(rows: np.ndarray) -> np.ndarray | None:
 def load_runtime(card: Card, kind: str = "fast"):
     """The model of a card, its files verified. kind: "fast", exported on first use if need be, or "keras".
 
+    A pipeline of scikit-learn has one form alone, which is "fast".
     InputError when a file is damaged or the model is not the one that the card describes.
     """
     if kind not in RUNTIMES:
         raise InputError(f"unknown runtime {kind!r}; there are {', '.join(RUNTIMES)}")
     cure = f"restore it with: git checkout -- {card.folder}"
-    if kind == "keras":
+    if PIPELINE_FILE in card.sha256:
+        from fer_lib.classical import PipelineRuntime  # here, since scikit-learn takes a second that others do without
+
+        if kind == "keras":
+            raise InputError(f"{card.name} is a scikit-learn pipeline and has no Keras form; leave --runtime out")
+        runtime = PipelineRuntime(checked_file(card, PIPELINE_FILE), cure)
+    elif kind == "keras":
         runtime = KerasRuntime(checked_file(card, KERAS_FILE))
     elif FAST_FILES[0] in card.sha256:
         xml, _ = (checked_file(card, name) for name in FAST_FILES)

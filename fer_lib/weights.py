@@ -1,4 +1,7 @@
-"""Model folders: `weights/<name>/` holds the Keras model, for the default one also its fast form, and card.json."""
+"""Model folders: `weights/<name>/` holds the Keras model, for the default one also its fast form, and card.json.
+
+A model of classical learning is a scikit-learn pipeline in skops's format instead.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ WEIGHTS = ROOT / "weights"
 DEFAULT_MODEL = "facenet"
 KERAS_FILE = "model.keras"
 FAST_FILES = ("model.xml", "model.bin")  # OpenVINO's intermediate representation
+PIPELINE_FILE = "model.skops"
 EYES_LEVEL = "eyes level"  # crops are turned with the head where the detector knows its roll
 ALIGNMENTS = ("none", EYES_LEVEL)
 SMALL_KERNEL = 50_000  # weights; FaceNet's 46 smaller ones hold 2 % of its weights and make half of rounding's harm
@@ -63,7 +67,7 @@ class Card:
         folder = Path(folder)
         values = asdict(self)
         values.pop("folder")
-        files = [folder / name for name in (KERAS_FILE, *FAST_FILES)]
+        files = [folder / name for name in (KERAS_FILE, *FAST_FILES, PIPELINE_FILE)]
         values["sha256"] = {file.name: sha256(file) for file in files if file.exists()}
         write_json(folder / "card.json", values)
 
