@@ -5,11 +5,13 @@ A model file is a scikit-learn pipeline in skops's format, which holds arrays an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+import skops.io
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.cluster import KMeans
@@ -23,7 +25,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from fer_lib.errors import InputError
-from fer_lib.faces import FER2013_EMOTIONS
 from fer_lib.files import replacing
 
 SIDE = 48  # pixels: FER2013's own size, and what an exported pipeline takes
@@ -39,17 +40,19 @@ def flat(pictures: np.ndarray) -> np.ndarray:
 def hog(pictures: np.ndarray) -> np.ndarray:
     """Histograms of oriented gradients (Dalal & Triggs 2005) of (N, S, S) uint8 grey faces: (N, 5832) float32.
 
-    Six cells a side, 18 signed orientations, blocks of 2x2 cells at every half cell, by OpenCV. ValueError when S is
-    no multiple of 12.
+    Six cells a side, 18 signed orientations, blocks of 2x2 cells at every half cell, by OpenCV. Of a side that is no
+    multiple of 12 the middle is taken. ValueError for pictures of fewer than 12 pixels.
     """
-    side = pictures.shape[1]
-    if side % (2 * CELLS) or pictures.shape[1:] != (side, side):
-        raise ValueError(f"pictures of {pictures.shape[1:]} pixels: the side must be a multiple of {2 * CELLS}")
-    cell = side // CELLS
+    half = min(pictures.shape[1:]) // (2 * CELLS)
+    if half == 0:
+        raise ValueError(f"pictures of {pictures.shape[1:]} pixels are too small for {CELLS} cells")
+    cell, side = 2 * half, 2 * half * CELLS
+    top, left = ((length - side) // 2 for length in pictures.shape[1:])
+    pictures = pictures[:, top : top + side, left : left + side]
     describe = cv2.HOGDescriptor(
         (side, side),
         (2 * cell, 2 * cell),
-        (cell // 2, cell // 2),
+        (half, half),
         (cell, cell),
         ORIENTATIONS,
         _gammaCorrection=False,
@@ -87,7 +90,7 @@ class MajorityClusters(ClassifierMixin, BaseEstimator):
 
 @dataclass(frozen=True)
 class Method:
-    """A way to tell classes apart: what it sees, an unfitted pipeline, and whether that keeps training rows in itself."""
+    """A way to tell classes apart: what it sees, an unfitted pipeline, and whether it keeps training rows in itself."""
 
     features: Callable[[np.ndarray], np.ndarray]  # of (N, S, S) uint8 pictures
     pipeline: Pipeline
@@ -98,14 +101,30 @@ class Method:
 def methods(seed: int = 0, components: int = 400, waves: int = 6000) -> dict[str, Method]:
     """The baselines by name, unfitted.
 
-    components: of PCA before a kernel; waves: random features that stand for a Gaussian kernel (Rahimi & Recht 2007).
+    components: of PCA before a kernel, fewer where flat pictures are seen; waves: random features that stand for a
+    Gaussian kernel (Rahimi & Recht 2007).
     """
 
-    def reduced(*steps, whiten: bool = False) -> Pipeline:
-        return make_pipeline(PCA(components, whiten=whiten, svd_solver="covariance_eigh"), *steps)
+    def reduced(*steps) -> Pipeline:
+        return make_pipeline(PCA(components, random_state=seed), *steps)
 
-    kernel = {"C": 5.0, "gamma": "scale", "cache_size": 2000, "break_ties": True}
-    ...
+    kernel = {"C": 5.0, "gamma": "scale", "cache_size": 2000, "break_ties": True, "random_state": seed}
+    of_pixels = {
+        "K-Means": make_pipeline(StandardScaler(), MajorityClusters(7, seed)),
+        "k-NN": make_pipeline(StandardScaler(), PCA(min(60, components), random_state=seed), KNeighborsClassifier(9)),
+        "Gaussian naive Bayes": make_pipeline(StandardScaler(), GaussianNB()),
+        "PCA + kernel SVM": make_pipeline(
+            StandardScaler(), PCA(min(120, components), whiten=True, random_state=seed), SVC(**kernel)
+        ),
+    }
+    waves = (RBFSampler(gamma="scale", n_components=waves, random_state=seed), RidgeClassifier(alpha=1.0))
+    found = {name: Method(flat, pipeline, name in ("k-NN", "PCA + kernel SVM")) for name, pipeline in of_pixels.items()}
+    return found | {
+        "HOG + linear SVM": Method(hog, reduced(LinearSVC(C=0.01, random_state=seed)), keeps_rows=False),
+        "HOG + kernel SVM": Method(hog, reduced(SVC(**kernel)), keeps_rows=True),
+        "HOG + kernel SVM, mirrored": Method(hog, reduced(SVC(**kernel)), keeps_rows=True, mirrored=True),
+        "HOG + waves, mirrored": Method(hog, reduced(*waves), keeps_rows=False, mirrored=True),
+    }
 
 
 def save_pipeline(pipeline: Pipeline, path) -> None:
@@ -126,6 +145,17 @@ def load_pipeline(path, cure: str = "restore it from git") -> Pipeline:
         raise InputError(f"{path} cannot be loaded ({reason}); {cure}") from None
 
 
+def probabilities(pipeline: Pipeline, features: np.ndarray) -> np.ndarray:
+    """(N, C) float32: the softmax of the scores of a pipeline that ends in a linear model."""
+    return softmax(pipeline.decision_function(features), axis=1).astype(np.float32)
+
+
+def soften(pipeline: Pipeline, temperature: float) -> None:
+    """Divide the scores of a pipeline that ends in a linear model, in place; its answers stay."""
+    pipeline[-1].coef_ = pipeline[-1].coef_ / temperature
+    pipeline[-1].intercept_ = pipeline[-1].intercept_ / temperature
+
+
 class PipelineRuntime:
     """A pipeline that answers from HOG features with a score a class; input_size and heads as in FastRuntime."""
 
@@ -137,5 +167,4 @@ class PipelineRuntime:
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """(N, 48, 48, 3) uint8 RGB to {"fer2013": (N, C) float32}: the softmax of the scores."""
         grey = np.stack([cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops])
-        scores = self._pipeline.decision_function(hog(grey))
-        return {"fer2013": softmax(scores, axis=1).astype(np.float32)}
+        return {"fer2013": probabilities(self._pipeline, hog(grey))}

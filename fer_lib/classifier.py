@@ -119,15 +119,20 @@ class Calibration:
 
 
 def calibrate(model, public: Fer2013, shown: np.ndarray) -> Calibration:
-    """Divide the logits of a model's heads, in place, by the temperatures that fit PublicTest best.
+    """Divide the logits of a model's heads, in place, by the temperatures of calibration(); no answer changes."""
+    found = calibration(network_answers(model, public.pixels), public, shown)
+    scale_logits(model, found.temperatures)
+    return found
 
-    No answer changes. Then, for the head that is shown, `emotion` where there is one: the confidence below which at
-    most half of the best guesses are right, where most raters agree; and for --balanced the share of each class in
-    (N, C) `shown`, what that head was trained on, sharpened as the answers are.
+
+def calibration(answers: dict[str, np.ndarray], public: Fer2013, shown: np.ndarray) -> Calibration:
+    """The temperatures that fit the answers for PublicTest best.
+
+    Then, for the head that is shown, `emotion` where there is one: the confidence below which at most half of the best
+    guesses are right, where most raters agree; and for --balanced the share of each class in (N, C) `shown`, what that
+    head was trained on, sharpened as the answers are.
     """
-    answers = network_answers(model, public.pixels)
     temperatures = {head: temperature(*pair) for head, pair in by_head(answers, public).items()}
-    scale_logits(model, temperatures)
     head = next(head for head in HEADS if head in answers)
     truth = public.ferplus_majority() if head == "emotion" else public.label
     agreed = truth >= 0

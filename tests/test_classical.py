@@ -1,0 +1,158 @@
+"""Classical baselines: features and clusters by hand, the file format and what it refuses, the runtime."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.linear_model import RidgeClassifier
+from sklearn.pipeline import make_pipeline
+
+from fer_lib import classical
+from fer_lib.classical import MajorityClusters, flat, hog, load_pipeline, save_pipeline
+from fer_lib.errors import InputError
+from fer_lib.evaluate import predict
+from fer_lib.faces import FER2013_EMOTIONS
+from fer_lib.metrics import apply_temperature
+from fer_lib.runtime import load_runtime
+from fer_lib.weights import PIPELINE_FILE, Card, load_card
+
+
+def edges(angle: float, size: int = 48) -> np.ndarray:
+    """A picture whose brightness grows along one direction: 0 to the right, 90 downwards."""
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    along = np.cos(np.radians(angle)) * x + np.sin(np.radians(angle)) * y
+    return np.clip(128 + along * 96 / size, 0, 255).astype(np.uint8)
+
+
+def pictures(count: int, seed: int = 0, size: int = 48) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size), dtype=np.uint8)
+
+
+# ------------------------------------------------------------------------------------------------ features
+
+
+def test_hog_tells_directions_apart_with_their_sign():
+    """A slope and its opposite are nine bins apart, what lies across is another; all cells say the same."""
+    seen = hog(np.stack([edges(angle) for angle in (10, 100, 190)])).reshape(3, -1, classical.ORIENTATIONS)
+    strongest = [np.bincount(row.argmax(axis=1)).argmax() for row in seen]
+    assert len(set(strongest)) == 3
+    assert (strongest[2] - strongest[0]) % classical.ORIENTATIONS == classical.ORIENTATIONS // 2
+    assert seen.shape == (3, 324, 18)  # 9 by 9 blocks of 4 cells
+
+
+def test_hog_hardly_minds_brightness_and_contrast():
+    faint, strong = (np.clip(100 + gain * (edges(30).astype(float) - 128), 0, 255) for gain in (0.5, 1.0))
+    first, second = hog(np.stack([faint, strong]).astype(np.uint8))
+    assert np.corrcoef(first, second)[0, 1] > 0.9
+
+
+def test_hog_of_any_size():
+    """Cells grow with the picture; what no cell takes is cut off on both sides."""
+    large = edges(60, 200)
+    assert hog(large[None]).shape == hog(edges(60)[None]).shape == (1, 5832)
+    assert (hog(large[None]) == hog(large[None, 4:196, 4:196])).all()
+    with pytest.raises(ValueError, match="too small"):
+        hog(pictures(1, size=11))
+
+
+def test_flat_by_hand():
+    assert flat(np.array([[[1, 2], [3, 255]]], np.uint8)).tolist() == [[1.0, 2.0, 3.0, 255.0]]
+
+
+# ------------------------------------------------------------------------------------------------ clusters
+
+
+def test_clusters_are_named_by_majority():
+    """Three heaps; one is half-half but for a row, and no cluster's number decides."""
+    heaps = np.repeat([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]], 10, axis=0)
+    heaps += np.random.default_rng(0).normal(0, 0.1, heaps.shape)
+    labels = np.array([4] * 10 + [2] * 6 + [4] * 4 + [6] * 10)
+    for seed in range(5):
+        model = MajorityClusters(3, seed).fit(heaps, labels)
+        said = model.predict([[0.2, 0.0], [8.8, 0.1], [0.1, 9.3]])
+        assert said.tolist() == [4, 2, 6]
+        assert len(set(model.numbers(heaps))) == 3 and model.score(heaps, labels) == 26 / 30
+
+
+# ------------------------------------------------------------------------------------------------ the file
+
+
+@pytest.fixture
+def trained() -> tuple:
+    """(a linear pipeline on HOG, the pictures and labels that it knows by heart)."""
+    labels = np.arange(28) % 7
+    return make_pipeline(RidgeClassifier(alpha=0.1)).fit(hog(pictures(28)), labels), pictures(28), labels
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    """A model folder with the pipeline and its card."""
+    save_pipeline(trained[0], tmp_path / PIPELINE_FILE)
+    names = list(FER2013_EMOTIONS)
+    texts = dict.fromkeys(("preprocessing", "data", "data_terms", "label_source", "notebook", "commit"), "none")
+    facts = {"seed": 0, "versions": {}, "sha256": {}, "scores": {}, "limits": [], "not_for": []}
+    margins = {"haar": 0.0, "blazeface": 0.0}
+    shape = {"labels": tuple(names), "heads": {"fer2013": names}, "input_size": 48, "crop_margin": margins}
+    Card(name="linear", task="emotion", alignment="none", **shape, **texts, **facts).write(tmp_path)
+    return tmp_path
+
+
+def test_a_pipeline_is_a_model_like_any_other(folder, trained):
+    """The card lists it, the runtime answers by it, and its answers are the pipeline's."""
+    pipeline, known, labels = trained
+    card = load_card(str(folder))
+    assert set(card.sha256) == {PIPELINE_FILE}
+    outputs = predict(load_runtime(card), known, 48)["fer2013"]
+    assert outputs.dtype == np.float32 and outputs.shape == (28, 7)
+    np.testing.assert_allclose(outputs.sum(axis=1), 1, rtol=1e-5)
+    assert (outputs.argmax(axis=1) == pipeline.predict(hog(known))).all() and (outputs.argmax(axis=1) == labels).all()
+    with pytest.raises(InputError, match="leave --runtime out"):
+        load_runtime(card, "keras")
+
+
+def test_a_softer_pipeline_answers_the_same(trained):
+    pipeline, known, _ = trained
+    before = classical.probabilities(pipeline, hog(known))
+    classical.soften(pipeline, 2.5)
+    np.testing.assert_allclose(classical.probabilities(pipeline, hog(known)), apply_temperature(before, 2.5), atol=1e-5)
+
+
+class Harmful:
+    """What a pickle would run."""
+
+    def __reduce__(self):
+        return (eval, ("1 / 0",))
+
+
+def test_a_file_runs_no_code(folder, tmp_path):
+    """Neither a pickle nor a type that skops does not know is opened; damage is one line."""
+    (tmp_path / "pickled.skops").write_bytes(pickle.dumps(Harmful()))
+    skops.io.dump(make_pipeline(MajorityClusters()), tmp_path / "own.skops")
+    whole = (folder / PIPELINE_FILE).read_bytes()
+    (tmp_path / "short.skops").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.skops").write_bytes(b"")
+    for name in ("pickled", "own", "short", "empty", "absent"):
+        with pytest.raises(InputError, match="cannot be loaded .*; restore it") as error:
+            load_pipeline(tmp_path / f"{name}.skops")
+        assert "\n" not in str(error.value)
+
+
+def test_a_damaged_model_is_refused(folder):
+    card = load_card(str(folder))
+    (folder / PIPELINE_FILE).write_bytes(b"other")
+    with pytest.raises(InputError, match="altered"):
+        load_runtime(card)
+
+
+def test_a_card_of_other_classes_is_refused(folder, trained):
+    """A pipeline of six classes beside a card of seven."""
+    pipeline, known, labels = trained
+    save_pipeline(
+        make_pipeline(RidgeClassifier()).fit(hog(known[labels < 6]), labels[labels < 6]), folder / PIPELINE_FILE
+    )
+    load_card(str(folder)).write(folder)
+    with pytest.raises(InputError, match="its card says"):
+        load_runtime(load_card(str(folder)))
