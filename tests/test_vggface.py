@@ -388,9 +388,11 @@ def test_frozen_statistics(classifier, frozen):
     assert changed("gamma") == 53
 
 
-def test_fused_batch_norm_is_keras_own():
+@pytest.mark.parametrize("shape", [(6, 5, 5, 7), (6, 7)])
+def test_fused_batch_norm_is_keras_own(shape):
+    """Behind convolutions, and behind dense layers, where there is nothing to fuse."""
     rng = np.random.default_rng(0)
-    inputs = tf.constant(rng.normal(2, 3, (6, 5, 5, 7)).astype(np.float32))
+    inputs = tf.constant(rng.normal(2, 3, shape).astype(np.float32))
     weights = [*rng.normal(size=(3, 7)), rng.uniform(1, 2, 7)]
     results = []
     for kind in (keras.layers.BatchNormalization, FusedBatchNorm):
