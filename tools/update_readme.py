@@ -116,6 +116,47 @@ def vggface_table() -> str:
     return "\n".join(lines)
 
 
+def cnn_table() -> str:
+    """The CNNs from scratch on PrivateTest, with the recall of the ancestors' weak classes."""
+    results = ROOT / "results" / "04_cnn_from_scratch"
+    metrics, facts = (json.loads((results / name).read_text()) for name in ("metrics.json", "run.json"))
+    lines = ["| model | parameters | accuracy | 95 % interval | macro F1 | disgust | surprise | epochs, hours | MB |"]
+    lines.append("|---|---|---|---|---|---|---|---|---|")
+    for name, found in metrics["networks"].items():
+        private = found["PrivateTest"]
+        low, high = private["intervals"]["accuracy"]
+        epochs = facts["epochs"][name]
+        hours = sum(epoch["seconds"] for epoch in epochs) / 3600
+        cells = [f"`{name}`", f"{facts['networks'][name]['trainable']:,}", f"{private['accuracy']:.1%}"]
+        cells += [f"{low:.1%} to {high:.1%}", f"{private['macro_f1']:.3f}"]
+        cells += [f"{private['recall'][emotion]:.1%}" for emotion in ("disgust", "surprise")]
+        megabytes = (load_card(name).folder / KERAS_FILE).stat().st_size / 1e6
+        lines.append(f"| {' | '.join(cells)} | {len(epochs)}, {hours:.1f} | {megabytes:.0f} |")
+    return "\n".join(lines)
+
+
+def classical_table() -> str:
+    """Each classical method on PublicTest by training set and size, and on PrivateTest from all of Training."""
+    metrics = json.loads((ROOT / "results" / "07_classical_baselines" / "metrics.json").read_text())
+    lines = [
+        "| method | balanced, 48 px | balanced, 200 px | happy or sad | all of Training | PrivateTest | 95 % interval |"
+    ]
+    lines.append("|---|---|---|---|---|---|---|")
+    for name, private in metrics["PrivateTest"].items():
+        shares = [metrics["balanced"][name][size]["accuracy"] for size in ("48", "200")]
+        shares += [metrics[part][name]["accuracy"] for part in ("happy and sad", "PublicTest")]
+        low, high = private["interval"]
+        cells = [*(f"{share:.1%}" for share in shares), f"{private['accuracy']:.1%}", f"{low:.1%} to {high:.1%}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    clusters, shipped = metrics["K-Means"], metrics["shipped"]
+    over_all = clusters["over_all_numberings"]
+    lines.append(f"""
+K-Means with its clusters' numbers read as class numbers, PublicTest: {clusters["clusters_read_as_classes"]:.1%}, and
+between {over_all["least"]:.1%} and {over_all["most"]:.1%} over all numberings; named by majority
+{clusters["named_by_majority"]:.1%}. Shipped: {shipped["method"]}, {shipped["accuracy"]:.1%} on PrivateTest.""")
+    return "\n".join(lines)
+
+
 def va_table() -> str:
     """CCC, RMSE, MAE and Pearson's r of each model's regressor, of the expected class point and of a constant."""
     metrics = json.loads((ROOT / "results" / "03_valence_arousal" / "metrics.json").read_text())
@@ -182,6 +223,8 @@ TABLES = {
     "model": model_table,
     "ladder": ladder_table,
     "vggface": vggface_table,
+    "cnn": cnn_table,
+    "classical": classical_table,
     "va": va_table,
     "detectors": detector_table,
     "speed": speed_table,
