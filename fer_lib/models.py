@@ -264,19 +264,19 @@ def emotion_cnn(
 
 
 def resnet_cnn(
-    classes: int = len(FER2013_EMOTIONS), norm: type[layers.Layer] = layers.BatchNormalization, width: int = 40
+    classes: int = len(FER2013_EMOTIONS), norm: type[layers.Layer] = layers.BatchNormalization, width: int = 64
 ) -> keras.Model:
     """A residual network for 48-pixel faces (after He et al. 2016, ResNet-18): our best from random weights.
 
-    A 3x3 stem at full size and no maximum after it, as such small pictures want; four stages of two blocks, width to
-    8 * width filters; each block's last batch norm starts at zero, so that the network begins shallow (Goyal et al.
-    2017). Input and output as small_cnn's.
+    A 3x3 stem at full size and no maximum after it, as such small pictures want; four stages of two blocks, each at
+    half the side of the one before; each block's last batch norm starts at zero, so that the network begins shallow
+    (Goyal et al. 2017). Multiples of 32 filters, which a CPU convolves fastest. Input and output as small_cnn's.
     """
     pixels = keras.Input((CNN_SIZE, CNN_SIZE, 3), dtype="uint8", name="pixels")
-    x = _plain(to_grey(pixels, CNN_SIZE) / 127.5 - 1, width, 1, "stem", norm)
+    x = _plain(to_grey(pixels, CNN_SIZE) / 127.5 - 1, width // 2, 1, "stem", norm)
     x = layers.Activation("relu", name="stem_relu")(x)
-    for stage, filters in enumerate((width, 2 * width, 4 * width, 8 * width), start=1):
-        x = _residual(x, filters, 1 if stage == 1 else 2, f"stage{stage}_1", norm)
+    for stage, filters in enumerate((width, 2 * width, 4 * width, 6 * width), start=1):
+        x = _residual(x, filters, 2, f"stage{stage}_1", norm)
         x = _residual(x, filters, 1, f"stage{stage}_2", norm)
     x = layers.GlobalAveragePooling2D(name="features")(x)
     return _seven(pixels, layers.Dropout(0.3, name="dropout")(x), classes, "resnet_cnn")
@@ -290,8 +290,8 @@ def _plain(x, filters: int, strides: int, name: str, norm, kernel: int = 3, scal
 def _residual(x, filters: int, strides: int, name: str, norm):
     y = layers.Activation("relu", name=f"{name}_a_relu")(_plain(x, filters, strides, f"{name}_a", norm))
     y = _plain(y, filters, 1, f"{name}_b", norm, scale="zeros")
-    if strides > 1 or x.shape[-1] != filters:  # a mean, since a stride would drop three of four pixels
-        x = layers.AveragePooling2D(strides, padding="same", name=f"{name}_pool")(x) if strides > 1 else x
+    if strides > 1:  # a mean, since a stride would drop three of four pixels
+        x = layers.AveragePooling2D(strides, padding="same", name=f"{name}_pool")(x)
         x = _plain(x, filters, 1, f"{name}_proj", norm, kernel=1)
     return layers.Activation("relu", name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
 
