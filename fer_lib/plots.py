@@ -217,7 +217,8 @@ def gallery(pictures, truth, probability, labels, title: str = "", columns: int 
     Only demo drawings and public-domain photographs may be shown in a notebook that is committed: never a picture of a
     data set.
     pictures: n of (H, W) grey or (H, W, 3) RGB, uint8, of any sizes; truth: n indices into labels, or None for a
-    picture, or for all of them, without a label: neither right nor wrong; probability: (n, C).
+    picture, or for all of them, without a label: neither right nor wrong; probability: (n, C), or bool with one True a
+    row for answers without a probability.
     """
     lines = max(1, -(-len(pictures) // columns))
     size = (WIDTH, (WIDTH / columns + 0.35) * lines)
@@ -231,7 +232,8 @@ def gallery(pictures, truth, probability, labels, title: str = "", columns: int 
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
         axes.set(xticks=[], yticks=[], anchor="S")  # captions of a line of pictures at one height
         best = np.argmax(row)
-        text, style = f"{labels[best]} {100 * row[best]:.0f}%", {"color": GREY, "lw": 1}
+        share = "" if np.asarray(row).dtype == bool else f" {100 * row[best]:.0f}%"
+        text, style = f"{labels[best]}{share}", {"color": GREY, "lw": 1}
         if true is not None:
             right = best == true
             text = f"✓ {text}" if right else f"✗ {text}\ntrue: {labels[true]}"

@@ -77,6 +77,18 @@ def test_clusters_are_named_by_majority():
         assert len(set(model.numbers(heaps))) == 3 and model.score(heaps, labels) == 26 / 30
 
 
+# ------------------------------------------------------------------------------------------------ the methods
+
+
+@pytest.mark.parametrize("name", classical.methods())
+def test_only_some_methods_keep_training_rows(name):
+    """Twice the rows make a fitted pipeline larger by them if it keeps them."""
+    method = classical.methods(components=10, factors=4)[name]
+    seen, labels = method.features(pictures(84)), np.arange(84) % 7
+    short, long = (len(pickle.dumps(method.pipeline.fit(seen[:n], labels[:n]))) for n in (42, 84))
+    assert (long - short > 42 * 10 * 4) == method.keeps_rows
+
+
 # ------------------------------------------------------------------------------------------------ the file
 
 

@@ -209,6 +209,8 @@ def test_gallery_tells_right_from_wrong_without_colour():
 def test_gallery_without_labels_judges_nothing(photo):
     (axes,) = plots.gallery([photo], None, [[0.2, 0.8]], ["happy", "sad"], columns=1).axes
     assert axes.get_xlabel() == "sad 80%" and axes.images[0].get_array().shape == photo.shape
+    (axes,) = plots.gallery([photo], None, np.array([[False, True]]), ["happy", "sad"], columns=1).axes
+    assert axes.get_xlabel() == "sad"  # an answer that says no probability
     with pytest.raises(ValueError, match="shorter|longer"):
         plots.gallery([photo], [0, 1], [[0.2, 0.8]], ["happy", "sad"])
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from fer_lib import cli
 from fer_lib.datasets.demo import stills, write_va
-from fer_lib.faces import EMOTIONS
+from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 from fer_lib.images import read_image
 from fer_lib.recognize import balanced
 from fer_lib.records import columns
@@ -438,6 +438,38 @@ def test_the_valence_arousal_notebook_on_measured_labels(capsys, tmp_path):
     write_va(tmp_path, subjects=9, pictures=1, seed=4)
     code, _, error = run(capsys, "notebook", "03", *options)
     assert code == 1 and "subjects or videos; give ten or more" in error
+
+
+def test_the_cnn_notebook_on_demo_data(capsys):
+    """Each network learns, is called demo, and is a model for the scripts; weights/ stays as it is."""
+    before = sorted(WEIGHTS.rglob("*"))
+    run_notebook(capsys, "04", "-p", "EXPORT", "same")
+    folder = ROOT / "out" / "04_cnn_from_scratch"
+    found = json.loads((folder / "metrics.json").read_text())["networks"]
+    assert set(found) == {"small_cnn", "emotion_cnn", "large_cnn", "resnet_cnn"}
+    for name in found:
+        card = json.loads((folder / name / "card.json").read_text())
+        assert card["heads"] == {"fer2013": list(FER2013_EMOTIONS)} and all("demo" in key for key in card["scores"])
+    assert sorted(WEIGHTS.rglob("*")) == before
+    code, out, _ = run(capsys, "photo", HOPPER, "--model", folder / "small_cnn", "--out", folder)
+    assert code == 0 and "face 1" in out
+    code, _, error = run(capsys, "notebook", "04", "-p", "NETWORKS", "tiny_cnn")
+    assert code == 1 and "give one or more of small_cnn" in error
+
+
+def test_the_classical_notebook_on_demo_data(capsys):
+    """Every method gives figures, and what is exported is a model for the scripts, without a pickle."""
+    run_notebook(capsys, "07", "-p", "EXPORT", "hog_quadratic")  # on demo data never into weights/
+    folder = ROOT / "out" / "07_classical_baselines"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert len(metrics["PrivateTest"]) == 8 and set(metrics["balanced"]["k-NN"]) == {"48", "200"}
+    clusters = metrics["K-Means"]["over_all_numberings"]
+    assert clusters["least"] <= metrics["K-Means"]["clusters_read_as_classes"] <= clusters["most"]
+    assert clusters["mean"] == pytest.approx(1 / 7)  # whatever the faces: over all numberings each pair is met equally
+    card = json.loads((folder / "model" / "card.json").read_text())
+    assert set(card["sha256"]) == {"model.skops"} and all("demo" in key for key in card["scores"])
+    code, out, _ = run(capsys, "photo", HOPPER, "--model", folder / "model", "--out", folder)
+    assert code == 0 and "face 1" in out
 
 
 def test_a_failing_notebook_leaves_the_results(capsys, tmp_path, monkeypatch):
