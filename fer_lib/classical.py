@@ -165,7 +165,10 @@ class PipelineRuntime:
     def __init__(self, path: Path, cure: str = "restore it from git"):
         self._pipeline = load_pipeline(path, cure)
         self.input_size = SIDE
-        self.heads = {"fer2013": len(getattr(self._pipeline, "classes_", ()))}
+        try:
+            self.heads = {"fer2013": self(np.zeros((1, SIDE, SIDE, 3), np.uint8))["fer2013"].shape[1]}
+        except (AttributeError, TypeError, ValueError):  # no pipeline at all, of other features, of two classes
+            raise InputError(f"{path} is no linear pipeline on HOG of three classes or more; {cure}") from None
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """(N, 48, 48, 3) uint8 RGB to {"fer2013": (N, C) float32}: the softmax of the scores."""

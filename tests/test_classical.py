@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import skops.io
 from sklearn.linear_model import RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 from fer_lib import classical
-from fer_lib.classical import MajorityClusters, flat, hog, load_pipeline, save_pipeline
+from fer_lib.classical import MajorityClusters, PipelineRuntime, flat, hog, load_pipeline, save_pipeline
 from fer_lib.errors import InputError
 from fer_lib.evaluate import predict
 from fer_lib.faces import FER2013_EMOTIONS
@@ -157,6 +158,21 @@ def test_a_damaged_model_is_refused(folder):
     (folder / PIPELINE_FILE).write_bytes(b"other")
     with pytest.raises(InputError, match="altered"):
         load_runtime(card)
+
+
+def test_other_pipelines_are_refused(tmp_path):
+    """Of two classes, on other features, without a score a class, or no pipeline: one line, not a traceback."""
+    known, labels = hog(pictures(28)), np.arange(28) % 7
+    odd = {
+        "two": make_pipeline(RidgeClassifier()).fit(known, labels > 3),
+        "pixels": make_pipeline(RidgeClassifier()).fit(flat(pictures(28)), labels),
+        "silent": make_pipeline(KNeighborsClassifier()).fit(known, labels),
+        "list": [1, 2, 3],
+    }
+    for name, pipeline in odd.items():
+        save_pipeline(pipeline, tmp_path / f"{name}.skops")
+        with pytest.raises(InputError, match="no linear pipeline on HOG"):
+            PipelineRuntime(tmp_path / f"{name}.skops")
 
 
 def test_a_card_of_other_classes_is_refused(folder, trained):
