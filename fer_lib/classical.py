@@ -16,6 +16,7 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -23,6 +24,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.svm import LinearSVC
 
+from fer_lib.detect import resize
 from fer_lib.errors import InputError
 from fer_lib.files import replacing
 
@@ -39,15 +41,11 @@ def flat(pictures: np.ndarray) -> np.ndarray:
 def hog(pictures: np.ndarray) -> np.ndarray:
     """Histograms of oriented gradients (Dalal & Triggs 2005) of (N, S, S) uint8 grey faces: (N, 5832) float32.
 
-    Six cells a side, 18 signed orientations, blocks of 2x2 cells at every half cell, by OpenCV. Of a side that is no
-    multiple of 12 the middle is taken. ValueError for pictures of fewer than 12 pixels.
+    Six cells a side, 18 signed orientations, blocks of 2x2 cells at every half cell, by OpenCV. A side that is no
+    multiple of 12 pixels is enlarged to the next one.
     """
-    half = min(pictures.shape[1:]) // (2 * CELLS)
-    if half == 0:
-        raise ValueError(f"pictures of {pictures.shape[1:]} pixels are too small for {CELLS} cells")
+    half = -(-pictures.shape[1] // (2 * CELLS))
     cell, side = 2 * half, 2 * half * CELLS
-    top, left = ((length - side) // 2 for length in pictures.shape[1:])
-    pictures = pictures[:, top : top + side, left : left + side]
     describe = cv2.HOGDescriptor(
         (side, side),
         (2 * cell, 2 * cell),
@@ -57,24 +55,25 @@ def hog(pictures: np.ndarray) -> np.ndarray:
         _gammaCorrection=False,
         _signedGradient=True,
     )
-    return np.stack([describe.compute(np.ascontiguousarray(picture)) for picture in pictures])
+    return np.stack([describe.compute(resize(picture, side)) for picture in pictures])
 
 
 class MajorityClusters(ClassifierMixin, BaseEstimator):
     """K-Means as a classifier: a cluster answers with the class that most of its training rows have.
 
-    A cluster's number says nothing; the ancestor read it as a class number, which `numbers` shows.
+    There are as many clusters as classes. A cluster's number, which `numbers` gives, says nothing; the ancestor read it
+    as a class number.
     """
 
-    def __init__(self, clusters: int = 7, seed: int = 0):
-        self.clusters, self.seed = clusters, seed
+    def __init__(self, seed: int = 0):
+        self.seed = seed
 
     def fit(self, features, labels):
         """(N, F) float and (N,) labels."""
         self.classes_ = np.unique(labels)
-        self.means_ = KMeans(self.clusters, n_init=4, random_state=self.seed).fit(features)
+        self.means_ = KMeans(len(self.classes_), n_init=4, random_state=self.seed).fit(features)
         rows = self.means_.labels_
-        counts = [[np.sum(labels[rows == i] == name) for name in self.classes_] for i in range(self.clusters)]
+        counts = [[np.sum(labels[rows == i] == name) for name in self.classes_] for i in range(len(self.classes_))]
         self.answers_ = self.classes_[np.argmax(counts, axis=1)]
         return self
 
@@ -113,7 +112,8 @@ def methods(seed: int = 0, components: int = 400, factors: int = 140) -> dict[st
 
     kernel = {"C": 5.0, "gamma": "scale", "cache_size": 2000, "break_ties": True, "random_state": seed}
     of_pixels = {
-        "K-Means": make_pipeline(StandardScaler(), MajorityClusters(7, seed)),
+        "most frequent class": make_pipeline(DummyClassifier(strategy="most_frequent")),
+        "K-Means": make_pipeline(StandardScaler(), MajorityClusters(seed)),
         "k-NN": make_pipeline(StandardScaler(), PCA(min(60, components), random_state=seed), KNeighborsClassifier(9)),
         "Gaussian naive Bayes": make_pipeline(StandardScaler(), GaussianNB()),
         "PCA + kernel SVM": make_pipeline(
@@ -166,11 +166,16 @@ class PipelineRuntime:
         self._pipeline = load_pipeline(path, cure)
         self.input_size = SIDE
         try:
-            self.heads = {"fer2013": self(np.zeros((1, SIDE, SIDE, 3), np.uint8))["fer2013"].shape[1]}
+            scores = self(np.zeros((1, SIDE, SIDE, 3), np.uint8))["fer2013"]
+            if not np.isfinite(scores).all():
+                raise ValueError("scores are no numbers")
         except (AttributeError, TypeError, ValueError):  # no pipeline at all, of other features, of two classes
             raise InputError(f"{path} is no linear pipeline on HOG of three classes or more; {cure}") from None
+        self.heads = {"fer2013": scores.shape[1]}
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """(N, 48, 48, 3) uint8 RGB to {"fer2013": (N, C) float32}: the softmax of the scores."""
+        if len(crops) == 0:  # scikit-learn refuses no rows
+            return {head: np.zeros((0, classes), np.float32) for head, classes in self.heads.items()}
         grey = np.stack([cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops])
         return {"fer2013": probabilities(self._pipeline, hog(grey))}

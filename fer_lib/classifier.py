@@ -39,8 +39,10 @@ def two_head_targets(
 
     The votes, and the original labels, smoothed since each is only one person's; of a row without such a label (-1)
     nothing is known, so every class is as probable. taught: a teacher's answers for the rows, which make up `share` of
-    the targets. InputError for rows that FER+ calls not a face.
+    the targets. InputError for a share beyond 0 to 1, and for rows that FER+ calls not a face.
     """
+    if not 0 <= share <= 1:
+        raise InputError(f"a teacher's share of {share}: give 0 to 1")
     votes, is_face = rows.emotion_distribution()
     if not is_face.all():
         raise InputError(f"{(~is_face).sum()} rows are not faces; leave them out of training")
@@ -129,19 +131,32 @@ def calibration(answers: dict[str, np.ndarray], public: Fer2013, shown: np.ndarr
     """The temperatures that fit the answers for PublicTest best.
 
     Then, for the head that is shown, `emotion` where there is one: the confidence below which at most half of the best
-    guesses are right, where most raters agree; and for --balanced the share of each class in (N, C) `shown`, what that
-    head was trained on, sharpened as the answers are.
+    guesses are right, where most raters agree; of the `fer2013` head a half, since its confidences are shares of right
+    answers themselves and nobody has sorted out its wrong labels. And for --balanced the share of each class in (N, C)
+    `shown`, what that head was trained on, sharpened as the answers are.
     """
     temperatures = {head: temperature(*pair) for head, pair in by_head(answers, public).items()}
     head = next(head for head in HEADS if head in answers)
-    truth = public.ferplus_majority() if head == "emotion" else public.label
-    agreed = truth >= 0
-    scaled = apply_temperature(answers[head], temperatures[head])
-    below = uncertain_threshold(scaled.max(axis=1)[agreed], (scaled.argmax(axis=1) == truth)[agreed])
+    below = 0.5
+    if head == "emotion":
+        truth = public.ferplus_majority()
+        agreed = truth >= 0
+        scaled = apply_temperature(answers[head], temperatures[head])
+        below = uncertain_threshold(scaled.max(axis=1)[agreed], (scaled.argmax(axis=1) == truth)[agreed])
     prior = apply_temperature(shown.mean(axis=0)[None], temperatures[head])[0]
     prior = np.maximum(prior, LEAST_PRIOR)  # of an emotion that no picture shows
     prior /= prior.sum()
-    return Calibration(temperatures, float(below), dict(zip(HEADS[head], prior.tolist(), strict=True)))
+    return Calibration(temperatures, below, dict(zip(HEADS[head], prior.tolist(), strict=True)))
+
+
+def uncertain_figures(truth, probability, below: float) -> dict[str, float | None]:
+    """How many of n answers are called uncertain, and how many of these, and of the others, are right all the same.
+
+    truth (n,), probability (n, C). Returns share, right and right_others; None where there are none.
+    """
+    right, unsure = probability.argmax(axis=1) == truth, probability.max(axis=1) < below
+    means = {"share": unsure, "right": right[unsure], "right_others": right[~unsure]}
+    return {key: float(rows.mean()) if len(rows) else None for key, rows in means.items()}
 
 
 def make_card(

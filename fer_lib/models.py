@@ -223,10 +223,10 @@ def _cnn(name: str, classes: int, norm, convolutions, dense, pair: int = 1, drop
     for i, width in enumerate(dense, start=1):
         x = _norm_relu(layers.Dense(width, name=f"dense{i}")(x), f"dense{i}", norm)
         x = layers.Dropout(dropout, name=f"dense{i}_dropout")(x) if dropout else x
-    return _seven(pixels, x, classes, name)
+    return _answer(pixels, x, classes, name)
 
 
-def _seven(pixels, features, classes: int, name: str) -> keras.Model:
+def _answer(pixels, features, classes: int, name: str) -> keras.Model:
     answer = layers.Dense(classes, "softmax", dtype="float32", name="fer2013")(features)
     return keras.Model(pixels, {"fer2013": answer}, name=name)
 
@@ -279,7 +279,7 @@ def resnet_cnn(
         x = _residual(x, filters, 2, f"stage{stage}_1", norm)
         x = _residual(x, filters, 1, f"stage{stage}_2", norm)
     x = layers.GlobalAveragePooling2D(name="features")(x)
-    return _seven(pixels, layers.Dropout(0.3, name="dropout")(x), classes, "resnet_cnn")
+    return _answer(pixels, layers.Dropout(0.3, name="dropout")(x), classes, "resnet_cnn")
 
 
 def _plain(x, filters: int, strides: int, name: str, norm, kernel: int = 3, scale: str = "ones"):

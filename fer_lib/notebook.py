@@ -60,8 +60,8 @@ def run_notebooks(number: str, given: dict[str, str]) -> int:
     """Execute one notebook, or "all", from the repository root. Returns 0, or 1 when a cell of one of them failed.
 
     given: parameter values as text, read as Python literals where the default is no text. The executed copy goes to
-    results/NN_name/ for real data and to out/NN_name/ for demo data and a user's own; a copy that failed goes to out/
-    with its error.
+    results/NN_name/ for real data and to out/NN_name/ for demo data, a user's own, and a part of the notebook's work; a
+    copy that failed goes to out/ with its error.
     InputError, before any is run: no such notebook, a parameter that one of them does not have, no such data folder.
     """
     planned = [(path, _values(path, given)) for path in find_notebooks(number)]
@@ -117,8 +117,12 @@ def _execute(path: Path, values: dict) -> int:
         _note_death(running, cause)
         complain(f"{path.name} failed: {cause}; see {running}")
         return 1
+    every = notebook_parameters(path).get("NETWORKS", "").split()
     own = values["DATA"] == "demo" or any(values.get(name) for name in OWN_DATA)
-    done = Path("out" if own else "results") / path.stem / path.name
+    part = "NETWORKS" in values and set(values["NETWORKS"].split()) != set(
+        every
+    )  # results/ has figures of all together
+    done = Path("out" if own or part else "results") / path.stem / path.name
     done.parent.mkdir(parents=True, exist_ok=True)
     os.replace(running, done)
     say(f"wrote {done.parent}")

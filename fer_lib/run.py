@@ -12,7 +12,10 @@ from fer_lib.datasets.fer2013 import Fer2013
 from fer_lib.files import write_json as write_json  # notebooks say run.write_json
 from fer_lib.weights import ROOT
 
-PACKAGES = ("tensorflow", "keras", "openvino", "numpy", "opencv-python", "opencv-python-headless")
+PACKAGES = (
+    *("tensorflow", "keras", "openvino", "numpy", "opencv-python", "opencv-python-headless"),
+    *("scikit-learn", "scikit-learn-intelex", "skops"),
+)
 PRIVATE_TEST_LOG = ROOT / "results" / "private_test_log.csv"
 
 

@@ -120,6 +120,7 @@ def _check(card: Card) -> None:
         "prior": card.prior == {} or (set(card.prior) == set(card.labels) and _is_prior(list(card.prior.values()))),
         "uncertain_below": _is_number(card.uncertain_below) and 0 <= card.uncertain_below < 1,
         "sha256": all(isinstance(value, str) for value in card.sha256.values()),
+        "sha256, a network and a pipeline": not {KERAS_FILE, PIPELINE_FILE} <= set(card.sha256),
         "scores": all(_is_score(score) for score in card.scores.values()),
     }
     for key, good in sound.items():

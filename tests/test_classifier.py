@@ -87,6 +87,8 @@ def test_targets_of_what_has_none():
         two_head_targets(table(["sad"] * 3, votes({"NF": 8, "sad": 2}, {"sad": 10}, {})))
     with pytest.raises(InputError, match="no FER. votes"):
         two_head_targets(table(["sad"]))
+    with pytest.raises(InputError, match="share of 1.5: give 0 to 1"):
+        two_head_targets(table(["sad"], votes({"sad": 10})), 0.0, answers(["sad"], ["sad"]), share=1.5)
 
 
 # ------------------------------------------------------------------------------------------------ hints
@@ -248,10 +250,18 @@ def test_a_network_that_knows_the_seven_classes_alone(network, public):
     assert list(found.temperatures) == ["fer2013"] and list(found.prior) == list(FER2013_EMOTIONS)
     np.testing.assert_allclose(after["fer2013"], apply_temperature(before, found.temperatures["fer2013"]), atol=1e-5)
     known = public.label >= 0
-    assert found.uncertain_below == pytest.approx(after["fer2013"][known].max(), rel=1e-6)  # right by chance alone
+    assert found.uncertain_below == 0.5  # not, as half of its answers are wrong by chance alone, nearly all of them
     report = classifier.split_report(after, public, "PublicTest")
     assert report["accuracy"] == (before.argmax(axis=1) == public.label)[known].mean()
     assert report["ferplus_accuracy"] is None and report["intervals"]["ferplus_accuracy"] is None
+
+
+def test_uncertain_figures_by_hand():
+    probability = np.array([[0.9, 0.1], [0.6, 0.4], [0.55, 0.45], [0.2, 0.8]])
+    found = classifier.uncertain_figures(np.array([0, 1, 0, 0]), probability, 0.7)
+    assert found == {"share": 0.5, "right": 0.5, "right_others": 0.5}
+    none = classifier.uncertain_figures(np.array([0, 1, 0, 0]), probability, 0.5)
+    assert none == {"share": 0.0, "right": None, "right_others": 0.5}
 
 
 def test_a_card_says_what_was_found(tmp_path):

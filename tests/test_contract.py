@@ -16,7 +16,7 @@ from fer_lib.detect import DETECTORS
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS, Faces
 from fer_lib.files import OutputNames
 from fer_lib.notebook import notebook_parameters
-from fer_lib.weights import DEFAULT_MODEL, FAST_FILES, KERAS_FILE, WEIGHTS, Card, load_card, model_names
+from fer_lib.weights import DEFAULT_MODEL, FAST_FILES, KERAS_FILE, PIPELINE_FILE, WEIGHTS, Card, load_card, model_names
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -113,6 +113,7 @@ def test_cards():
     ).split()
     assert [field.name for field in fields(Card)][:-1] == keys
     assert (KERAS_FILE, FAST_FILES) == ("model.keras", ("model.xml", "model.bin"))
+    assert PIPELINE_FILE == "model.skops"
     assert DEFAULT_MODEL in model_names()
     for name in model_names():
         assert set(json.loads((WEIGHTS / name / "card.json").read_text())) == set(keys)

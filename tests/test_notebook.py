@@ -59,6 +59,17 @@ def test_real_data_go_to_results(workshop, tmp_path):
     assert "data" in texts(workshop / "results" / "04_real" / "04_real.ipynb")
 
 
+def test_a_part_of_the_networks_leaves_results_alone(workshop, tmp_path):
+    """results/ has the figures of all of them together; whatever their order."""
+    parameters = PARAMETERS + '\nNETWORKS = "small large"'
+    write(workshop / "notebooks", "04_real", "print(NETWORKS)", parameters=parameters)
+    (tmp_path / "data").mkdir()
+    for networks, home in (("large", "out"), ("large small", "results")):
+        assert notebook.run_notebooks("04", {"DATA": str(tmp_path / "data"), "NETWORKS": networks}) == 0
+        assert texts(workshop / home / "04_real" / "04_real.ipynb") == f"{networks}\n"
+        assert (workshop / "results").exists() == (home == "results")
+
+
 def test_a_failure_leaves_the_copy_with_its_error_and_the_others_run(workshop, capfd):
     write(workshop / "notebooks", "01_breaks", "print('so far')", "1 / 0", "print('never')")
     write(workshop / "notebooks", "02_runs", "print('I run')")
