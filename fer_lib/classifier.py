@@ -127,23 +127,25 @@ def calibrate(model, public: Fer2013, shown: np.ndarray) -> Calibration:
     return found
 
 
-def calibration(answers: dict[str, np.ndarray], public: Fer2013, shown: np.ndarray) -> Calibration:
+def calibration(answers: dict[str, np.ndarray], public: Fer2013, shown: np.ndarray | None = None) -> Calibration:
     """The temperatures that fit the answers for PublicTest best.
 
     Then, for the head that is shown, `emotion` where there is one: the confidence below which at most half of the best
     guesses are right, where most raters agree; of the `fer2013` head a half, since its confidences are shares of right
     answers themselves and nobody has sorted out its wrong labels. And for --balanced the share of each class in (N, C)
-    `shown`, what that head was trained on, sharpened as the answers are.
+    `shown`, what that head was trained on, sharpened as the answers are; of a model that was not trained to give such
+    shares, None: the mean of its answers.
     """
     temperatures = {head: temperature(*pair) for head, pair in by_head(answers, public).items()}
-    head = next(head for head in HEADS if head in answers)
-    below = 0.5
+    head, below = next(head for head in HEADS if head in answers), 0.5
+    scaled = apply_temperature(answers[head], temperatures[head])
     if head == "emotion":
         truth = public.ferplus_majority()
         agreed = truth >= 0
-        scaled = apply_temperature(answers[head], temperatures[head])
         below = uncertain_threshold(scaled.max(axis=1)[agreed], (scaled.argmax(axis=1) == truth)[agreed])
-    prior = apply_temperature(shown.mean(axis=0)[None], temperatures[head])[0]
+    prior = scaled.mean(axis=0)
+    if shown is not None:
+        prior = apply_temperature(shown.mean(axis=0)[None], temperatures[head])[0]
     prior = np.maximum(prior, LEAST_PRIOR)  # of an emotion that no picture shows
     prior /= prior.sum()
     return Calibration(temperatures, below, dict(zip(HEADS[head], prior.tolist(), strict=True)))

@@ -251,6 +251,8 @@ def test_a_network_that_knows_the_seven_classes_alone(network, public):
     np.testing.assert_allclose(after["fer2013"], apply_temperature(before, found.temperatures["fer2013"]), atol=1e-5)
     known = public.label >= 0
     assert found.uncertain_below == 0.5  # not, as half of its answers are wrong by chance alone, nearly all of them
+    scores = classifier.calibration({"fer2013": before}, public)  # as of a model that learned no shares
+    assert list(scores.prior.values()) == pytest.approx(after["fer2013"].mean(axis=0), abs=1e-5)
     report = classifier.split_report(after, public, "PublicTest")
     assert report["accuracy"] == (before.argmax(axis=1) == public.label)[known].mean()
     assert report["ferplus_accuracy"] is None and report["intervals"]["ferplus_accuracy"] is None
