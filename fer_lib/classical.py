@@ -5,6 +5,7 @@ A model file is a scikit-learn pipeline in skops's format, which holds arrays an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,16 +35,18 @@ ORIENTATIONS = 18  # over the full circle: on PublicTest two points better than 
 
 
 def flat(pictures: np.ndarray) -> np.ndarray:
-    """(N, S, S) uint8 grey to (N, S * S) float32."""
-    return pictures.reshape(len(pictures), -1).astype(np.float32)
+    """(N, S, S) uint8 grey to (N, S * S) float32. ValueError for other pictures."""
+    _check_grey(pictures)
+    return pictures.reshape(len(pictures), math.prod(pictures.shape[1:])).astype(np.float32)
 
 
 def hog(pictures: np.ndarray) -> np.ndarray:
     """Histograms of oriented gradients (Dalal & Triggs 2005) of (N, S, S) uint8 grey faces: (N, 5832) float32.
 
     Six cells a side, 18 signed orientations, blocks of 2x2 cells at every half cell, by OpenCV. A side that is no
-    multiple of 12 pixels is enlarged to the next one.
+    multiple of 12 pixels is enlarged to the next one. ValueError for other pictures.
     """
+    _check_grey(pictures)
     half = -(-pictures.shape[1] // (2 * CELLS))
     cell, side = 2 * half, 2 * half * CELLS
     describe = cv2.HOGDescriptor(
@@ -55,7 +58,13 @@ def hog(pictures: np.ndarray) -> np.ndarray:
         _gammaCorrection=False,
         _signedGradient=True,
     )
-    return np.stack([describe.compute(resize(picture, side)) for picture in pictures])
+    seen = [describe.compute(resize(picture, side)) for picture in pictures]
+    return np.array(seen, np.float32).reshape(len(pictures), describe.getDescriptorSize())
+
+
+def _check_grey(pictures: np.ndarray) -> None:
+    if pictures.ndim != 3 or pictures.shape[1] != pictures.shape[2] or pictures.dtype != np.uint8:
+        raise ValueError(f"pictures must be (N, S, S) uint8, got {pictures.shape} {pictures.dtype}")
 
 
 class MajorityClusters(ClassifierMixin, BaseEstimator):
@@ -111,18 +120,19 @@ def methods(seed: int = 0, components: int = 400, factors: int = 140) -> dict[st
         return make_pipeline(PCA(to, random_state=seed), *steps)
 
     kernel = {"C": 5.0, "gamma": "scale", "cache_size": 2000, "break_ties": True, "random_state": seed}
-    of_pixels = {
-        "most frequent class": make_pipeline(DummyClassifier(strategy="most_frequent")),
-        "K-Means": make_pipeline(StandardScaler(), MajorityClusters(seed)),
-        "k-NN": make_pipeline(StandardScaler(), PCA(min(60, components), random_state=seed), KNeighborsClassifier(9)),
-        "Gaussian naive Bayes": make_pipeline(StandardScaler(), GaussianNB()),
-        "PCA + kernel SVM": make_pipeline(
-            StandardScaler(), PCA(min(120, components), whiten=True, random_state=seed), SVC(**kernel)
-        ),
-    }
     products = (PolynomialFeatures(2, include_bias=False), RidgeClassifier(alpha=300.0))
-    found = {name: Method(flat, pipeline, name in ("k-NN", "PCA + kernel SVM")) for name, pipeline in of_pixels.items()}
-    return found | {
+
+    def of_pixels(*steps, keeps_rows: bool = False) -> Method:
+        return Method(flat, make_pipeline(StandardScaler(), *steps), keeps_rows)
+
+    return {
+        "most frequent class": Method(flat, make_pipeline(DummyClassifier(strategy="most_frequent")), keeps_rows=False),
+        "K-Means": of_pixels(MajorityClusters(seed)),
+        "k-NN": of_pixels(PCA(min(60, components), random_state=seed), KNeighborsClassifier(9), keeps_rows=True),
+        "Gaussian naive Bayes": of_pixels(GaussianNB()),
+        "PCA + kernel SVM": of_pixels(
+            PCA(min(120, components), whiten=True, random_state=seed), SVC(**kernel), keeps_rows=True
+        ),
         "HOG + linear SVM": Method(hog, reduced(LinearSVC(C=0.01, random_state=seed)), keeps_rows=False),
         "HOG + kernel SVM": Method(hog, reduced(SVC(**kernel)), keeps_rows=True),
         "HOG + kernel SVM, mirrored": Method(hog, reduced(SVC(**kernel)), keeps_rows=True, mirrored=True),
@@ -153,7 +163,7 @@ def probabilities(pipeline: Pipeline, features: np.ndarray) -> np.ndarray:
     return softmax(pipeline.decision_function(features), axis=1).astype(np.float32)
 
 
-def soften(pipeline: Pipeline, temperature: float) -> None:
+def scale_scores(pipeline: Pipeline, temperature: float) -> None:
     """Divide the scores of a pipeline that ends in a linear model, in place; its answers stay."""
     pipeline[-1].coef_ = pipeline[-1].coef_ / temperature
     pipeline[-1].intercept_ = pipeline[-1].intercept_ / temperature
@@ -167,10 +177,11 @@ class PipelineRuntime:
         self.input_size = SIDE
         try:
             scores = self(np.zeros((1, SIDE, SIDE, 3), np.uint8))["fer2013"]
-            if not np.isfinite(scores).all():
-                raise ValueError("scores are no numbers")
+            in_order = np.array_equal(self._pipeline.classes_, np.arange(scores.shape[1]))  # else the labels are others
+            if not (np.isfinite(scores).all() and in_order and hasattr(self._pipeline[-1], "coef_")):
+                raise ValueError
         except (AttributeError, TypeError, ValueError):  # no pipeline at all, of other features, of two classes
-            raise InputError(f"{path} is no linear pipeline on HOG of three classes or more; {cure}") from None
+            raise InputError(f"{path} is no linear pipeline on HOG of the classes 0, 1, 2 and so on; {cure}") from None
         self.heads = {"fer2013": scores.shape[1]}
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:

@@ -247,7 +247,7 @@ def large_cnn(
 ) -> keras.Model:
     """The large ancestor CNN: four convolutions, two dense layers; 4,474,759 trainable parameters for 7 classes.
 
-    Input and output as small_cnn's.
+    The rates of its dropout, which the ancestor does not tell, are ours. Input and output as small_cnn's.
     """
     return _cnn("large_cnn", classes, norm, ((64, 3), (128, 5), (512, 3), (512, 3)), (256, 512), dropout=0.4)
 
@@ -257,7 +257,7 @@ def emotion_cnn(
 ) -> keras.Model:
     """The ancestor's EmotionCNN: three pairs of 3x3 convolutions, 64, 128, 256, and one dense layer.
 
-    Input and output as small_cnn's.
+    The dense layer's width, 512, and the rates of the dropout are ours. Input and output as small_cnn's.
     """
     pairs = tuple((filters, 3) for filters in (64, 64, 128, 128, 256, 256))
     return _cnn("emotion_cnn", classes, norm, pairs, (512,), pair=2, dropout=0.5)
@@ -270,10 +270,11 @@ def resnet_cnn(
 
     A 3x3 stem at full size and no maximum after it, as such small pictures want; four stages of two blocks, each at
     half the side of the one before; each block's last batch norm starts at zero, so that the network begins shallow
-    (Goyal et al. 2017). Multiples of 32 filters, which a CPU convolves fastest. Input and output as small_cnn's.
+    (Goyal et al. 2017); a block's shortcut averages where it halves (He et al. 2019, ResNet-D). Input and output as
+    small_cnn's.
     """
     pixels = keras.Input((CNN_SIZE, CNN_SIZE, 3), dtype="uint8", name="pixels")
-    x = _plain(to_grey(pixels, CNN_SIZE) / 127.5 - 1, width // 2, 1, "stem", norm)
+    x = _conv_norm(to_grey(pixels, CNN_SIZE) / 127.5 - 1, width // 2, 1, "stem", norm)
     x = layers.Activation("relu", name="stem_relu")(x)
     for stage, filters in enumerate((width, 2 * width, 4 * width, 6 * width), start=1):
         x = _residual(x, filters, 2, f"stage{stage}_1", norm)
@@ -282,17 +283,17 @@ def resnet_cnn(
     return _answer(pixels, layers.Dropout(0.3, name="dropout")(x), classes, "resnet_cnn")
 
 
-def _plain(x, filters: int, strides: int, name: str, norm, kernel: int = 3, scale: str = "ones"):
+def _conv_norm(x, filters: int, strides: int, name: str, norm, kernel: int = 3, scale: str = "ones"):
     x = layers.Conv2D(filters, kernel, strides, "same", use_bias=False, name=name)(x)
     return norm(gamma_initializer=scale, name=f"{name}_bn")(x)
 
 
 def _residual(x, filters: int, strides: int, name: str, norm):
-    y = layers.Activation("relu", name=f"{name}_a_relu")(_plain(x, filters, strides, f"{name}_a", norm))
-    y = _plain(y, filters, 1, f"{name}_b", norm, scale="zeros")
+    y = layers.Activation("relu", name=f"{name}_a_relu")(_conv_norm(x, filters, strides, f"{name}_a", norm))
+    y = _conv_norm(y, filters, 1, f"{name}_b", norm, scale="zeros")
     if strides > 1:  # a mean, since a stride would drop three of four pixels
         x = layers.AveragePooling2D(strides, padding="same", name=f"{name}_pool")(x)
-        x = _plain(x, filters, 1, f"{name}_proj", norm, kernel=1)
+        x = _conv_norm(x, filters, 1, f"{name}_proj", norm, kernel=1)
     return layers.Activation("relu", name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
 
 

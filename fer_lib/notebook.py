@@ -119,9 +119,7 @@ def _execute(path: Path, values: dict) -> int:
         return 1
     every = notebook_parameters(path).get("NETWORKS", "").split()
     own = values["DATA"] == "demo" or any(values.get(name) for name in OWN_DATA)
-    part = "NETWORKS" in values and set(values["NETWORKS"].split()) != set(
-        every
-    )  # results/ has figures of all together
+    part = "NETWORKS" in values and set(values["NETWORKS"].split()) != set(every)  # results/ has all of them together
     done = Path("out" if own or part else "results") / path.stem / path.name
     done.parent.mkdir(parents=True, exist_ok=True)
     os.replace(running, done)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import shlex
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -13,8 +14,15 @@ from fer_lib.files import write_json as write_json  # notebooks say run.write_js
 from fer_lib.weights import ROOT
 
 PACKAGES = (
-    *("tensorflow", "keras", "openvino", "numpy", "opencv-python", "opencv-python-headless"),
-    *("scikit-learn", "scikit-learn-intelex", "skops"),
+    "tensorflow",
+    "keras",
+    "openvino",
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "scikit-learn",
+    "scikit-learn-intelex",
+    "skops",
 )
 PRIVATE_TEST_LOG = ROOT / "results" / "private_test_log.csv"
 
@@ -38,6 +46,21 @@ def versions() -> dict[str, str]:
         except ModuleNotFoundError:
             continue
     return found
+
+
+def again(notebook: str, **given) -> str:
+    """The command that runs a notebook as it runs now: `again("04_cnn_from_scratch", DATA=DATA, ..)`.
+
+    given: values of parameters that decide the figures; those that are the notebook's defaults are left out. A data
+    folder's path is told as FER_DATA.
+    """
+    from fer_lib.notebook import notebook_parameters
+
+    known = notebook_parameters(ROOT / "notebooks" / f"{notebook}.ipynb")
+    if given["DATA"] != "demo":
+        given["DATA"] = "FER_DATA"
+    changed = [f"-p {name} {shlex.quote(str(value))}" for name, value in given.items() if value != known[name]]
+    return " ".join([f"python -m fer_lib notebook {notebook[:2]}", *changed])
 
 
 def facts(seed: int, model, data: Fer2013) -> dict:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import skops.io
 from sklearn.linear_model import RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC
 
 from fer_lib import classical
 from fer_lib.classical import MajorityClusters, PipelineRuntime, flat, hog, load_pipeline, save_pipeline
@@ -58,6 +61,14 @@ def test_hog_of_any_size(photo):
     assert hog(large[None]).shape == hog(small[None]).shape == hog(pictures(1, size=5)).shape == (1, 5832)
     assert (hog(large[None]) == hog(resize(large, 204)[None])).all()
     assert np.corrcoef(hog(large[None])[0], hog(small[None])[0])[0, 1] > 0.8
+
+
+def test_no_pictures_and_others():
+    assert hog(pictures(0)).shape == (0, 5832) and flat(pictures(0)).shape == (0, 48 * 48)
+    for other in (pictures(1).astype(float), pictures(1)[0], pictures(2)[:, :24], np.zeros((1, 48, 48, 3), np.uint8)):
+        for describe in (hog, flat):
+            with pytest.raises(ValueError, match=r"must be \(N, S, S\) uint8"):
+                describe(other)
 
 
 def test_flat_by_hand():
@@ -136,23 +147,26 @@ def test_a_folder_is_one_model(folder):
         load_card(str(folder))
 
 
-def test_a_softer_pipeline_answers_the_same(trained):
+def test_scaled_scores_answer_the_same(trained):
     pipeline, known, _ = trained
     before = classical.probabilities(pipeline, hog(known))
-    classical.soften(pipeline, 2.5)
+    classical.scale_scores(pipeline, 2.5)
     np.testing.assert_allclose(classical.probabilities(pipeline, hog(known)), apply_temperature(before, 2.5), atol=1e-5)
 
 
 class Harmful:
-    """What a pickle would run."""
+    """What a pickle would run: it writes a file."""
+
+    def __init__(self, target):
+        self.target = target
 
     def __reduce__(self):
-        return (eval, ("1 / 0",))
+        return (open, (str(self.target), "w"))
 
 
 def test_a_file_runs_no_code(folder, tmp_path):
     """Neither a pickle nor a type that skops does not know is opened; damage is one line."""
-    (tmp_path / "pickled.skops").write_bytes(pickle.dumps(Harmful()))
+    (tmp_path / "pickled.skops").write_bytes(pickle.dumps(Harmful(tmp_path / "harm")))
     skops.io.dump(make_pipeline(MajorityClusters()), tmp_path / "own.skops")
     whole = (folder / PIPELINE_FILE).read_bytes()
     (tmp_path / "short.skops").write_bytes(whole[: len(whole) // 2])
@@ -161,6 +175,28 @@ def test_a_file_runs_no_code(folder, tmp_path):
         with pytest.raises(InputError, match="cannot be loaded .*; restore it") as error:
             load_pipeline(tmp_path / f"{name}.skops")
         assert "\n" not in str(error.value)
+    assert not (tmp_path / "harm").exists()
+    pickle.loads((tmp_path / "pickled.skops").read_bytes()).close()
+    assert (tmp_path / "harm").exists()  # it would have
+
+
+def test_the_file_holds_arrays_and_names(folder):
+    with zipfile.ZipFile(folder / PIPELINE_FILE) as file:
+        names = file.namelist()
+        assert "schema.json" in names and {Path(name).suffix for name in names} <= {".json", ".npy"}
+        assert "coef_" in file.read("schema.json").decode()
+
+
+def test_colour_is_seen_as_grey(folder):
+    """Rec. 601, of RGB: a red picture is darker than a green one."""
+    colour = np.random.default_rng(1).integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)
+    grey = np.rint(colour @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+    classify = PipelineRuntime(folder / PIPELINE_FILE)
+    seen, expected, swapped = (
+        classify(pictures)["fer2013"]
+        for pictures in (colour, np.repeat(grey[..., None], 3, axis=-1), colour[..., ::-1])
+    )
+    assert np.abs(seen - expected).max() < 0.2 * np.abs(swapped - expected).max()  # OpenCV rounds in fixed point
 
 
 def test_a_damaged_model_is_refused(folder):
@@ -178,6 +214,8 @@ def test_other_pipelines_are_refused(tmp_path):
         "pixels": make_pipeline(RidgeClassifier()).fit(flat(pictures(28)), labels),
         "silent": make_pipeline(KNeighborsClassifier()).fit(known, labels),
         "list": [1, 2, 3],
+        "named": make_pipeline(RidgeClassifier()).fit(known, np.array(FER2013_EMOTIONS)[labels]),
+        "keeps rows": make_pipeline(SVC()).fit(known, labels),
         "diverged": make_pipeline(RidgeClassifier()).fit(known, labels),
     }
     odd["diverged"][-1].coef_[:] = np.nan

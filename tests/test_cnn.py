@@ -45,14 +45,25 @@ def test_sizes_are_exact(network):
     assert wide.output["fer2013"].shape == (None, 9)
 
 
+SHORT = {"Conv2D": "C", "BatchNormalization": "B", "Activation": "A", "MaxPooling2D": "M", "Dropout": "D", "Dense": "F"}
+
+
+def order(network: keras.Model) -> str:
+    """The layers from the first convolution on, a letter each; "/" where the picture is flattened."""
+    kinds = [type(layer).__name__ for layer in network.layers]
+    return "".join("/" if kind == "Flatten" else SHORT.get(kind, "") for kind in kinds[kinds.index("Conv2D") :])
+
+
 def test_the_ancestors_layers():
-    assert filters(models.small_cnn()) == [64, 128, 256]
-    assert filters(models.large_cnn()) == [64, 128, 512, 512]
-    assert filters(models.emotion_cnn()) == [64, 64, 128, 128, 256, 256]
-    pools = [layer for layer in models.emotion_cnn().layers if isinstance(layer, keras.layers.MaxPooling2D)]
-    assert len(pools) == 3
-    dropouts = [layer for layer in models.large_cnn().layers if isinstance(layer, keras.layers.Dropout)]
-    assert len(dropouts) == 4 + 2 and all(layer.rate > 0 for layer in dropouts)
+    assert filters(models.small_cnn()) == [64, 128, 256] and order(models.small_cnn()) == "CBAM" * 3 + "/FBAF"
+    large, pairs = models.large_cnn(), models.emotion_cnn()
+    assert filters(large) == [64, 128, 512, 512] and order(large) == "CBAMD" * 4 + "/" + "FBAD" * 2 + "F"
+    assert filters(pairs) == [64, 64, 128, 128, 256, 256] and order(pairs) == "CBACBAMD" * 3 + "/FBADF"
+    for network, rates in ((large, [0.2] * 4 + [0.4] * 2), (pairs, [0.25] * 3 + [0.5])):
+        assert [layer.rate for layer in network.layers if isinstance(layer, keras.layers.Dropout)] == rates
+    for network in (models.small_cnn(), large, pairs):
+        activations = [layer.activation for layer in network.layers if isinstance(layer, keras.layers.Activation)]
+        assert set(activations) == {keras.activations.relu}
 
 
 def test_a_residual_network_begins_shallow():

@@ -69,3 +69,13 @@ def test_commit_names_the_code_and_is_unknown_outside_git(tmp_path, monkeypatch)
     assert run.commit() == "unknown"
     monkeypatch.setenv("PATH", "")  # without the program git
     assert run.commit() == "unknown"
+
+
+def test_the_command_that_runs_it_again():
+    """Defaults are left out, a data folder's path too."""
+    name = "04_cnn_from_scratch"
+    assert run.again(name, DATA="demo", SEED=1) == "python -m fer_lib notebook 04"
+    told = run.again(name, DATA="/home/me/data", EXPORT="same", NETWORKS="small_cnn large_cnn", TAUGHT=0)
+    told, end = told.split(" -p NETWORKS ")
+    assert told == "python -m fer_lib notebook 04 -p DATA FER_DATA -p EXPORT same"
+    assert end == "'small_cnn large_cnn' -p TAUGHT 0"
