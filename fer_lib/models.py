@@ -249,7 +249,7 @@ def large_cnn(
 
     The rates of its dropout, which the ancestor does not tell, are ours. Input and output as small_cnn's.
     """
-    return _cnn("large_cnn", classes, norm, ((64, 3), (128, 5), (512, 3), (512, 3)), (256, 512), dropout=0.4)
+    return _cnn("large_cnn", classes, norm, ((64, 3), (128, 5), (512, 3), (512, 3)), (256, 512), dropout=0.2)
 
 
 def emotion_cnn(
@@ -260,7 +260,7 @@ def emotion_cnn(
     The dense layer's width, 512, and the rates of the dropout are ours. Input and output as small_cnn's.
     """
     pairs = tuple((filters, 3) for filters in (64, 64, 128, 128, 256, 256))
-    return _cnn("emotion_cnn", classes, norm, pairs, (512,), pair=2, dropout=0.5)
+    return _cnn("emotion_cnn", classes, norm, pairs, (512,), pair=2, dropout=0.2)
 
 
 def resnet_cnn(

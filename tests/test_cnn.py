@@ -59,7 +59,7 @@ def test_the_ancestors_layers():
     large, pairs = models.large_cnn(), models.emotion_cnn()
     assert filters(large) == [64, 128, 512, 512] and order(large) == "CBAMD" * 4 + "/" + "FBAD" * 2 + "F"
     assert filters(pairs) == [64, 64, 128, 128, 256, 256] and order(pairs) == "CBACBAMD" * 3 + "/FBADF"
-    for network, rates in ((large, [0.2] * 4 + [0.4] * 2), (pairs, [0.25] * 3 + [0.5])):
+    for network, rates in ((large, [0.1] * 4 + [0.2] * 2), (pairs, [0.1] * 3 + [0.2])):
         assert [layer.rate for layer in network.layers if isinstance(layer, keras.layers.Dropout)] == rates
     for network in (models.small_cnn(), large, pairs):
         activations = [layer.activation for layer in network.layers if isinstance(layer, keras.layers.Activation)]
