@@ -138,7 +138,10 @@ def cnn_table() -> str:
         f"{emotion} {it['recall']:.1%} (place {it['place']} of seven; taken for {it['taken_for']} in {it['share']:.1%})"
         for emotion, it in weak.items()
     )
+    bests = {name: max(epochs, key=lambda row: row["score"])["epoch"] for name, epochs in facts["epochs"].items()}
+    gaining = [f"`{name}`" for name, epoch in bests.items() if epoch == len(facts["epochs"][name])]
     lines.append(f"""
+Best at their last epoch, so that a longer training may give more: {", ".join(gaining) or "none"}.
 Of the ancestors' weak classes `{best}` finds: {disgust}; {surprise}. It calls {unsure["share"]:.1%} of the pictures
 uncertain; {unsure["right"]:.1%} of these guesses are right, and {unsure["right_others"]:.1%} of the others.""")
     return "\n".join(lines)
