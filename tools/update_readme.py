@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from fer_lib.benchmark import read_peer  # noqa: E402  the path must be set first
+from fer_lib.quiet import quiet_stderr  # noqa: E402  the path must be set first
 from fer_lib.weights import DEFAULT_MODEL, FAST_FILES, KERAS_FILE, load_card  # noqa: E402  the path must be set first
 
 README = ROOT / "README.md"
@@ -118,6 +119,9 @@ def vggface_table() -> str:
 
 def cnn_table() -> str:
     """The CNNs from scratch on PrivateTest; the ancestors' weak classes and "uncertain" answers of the best of them."""
+    with quiet_stderr():  # TensorFlow's remarks about the machine
+        from fer_lib.train import best_epoch  # the rule by which the training kept its epoch
+
     results = ROOT / "results" / "04_cnn_from_scratch"
     metrics, facts = (json.loads((results / name).read_text()) for name in ("metrics.json", "run.json"))
     lines = ["| model | parameters | accuracy | 95 % interval | macro F1 | disgust | surprise | epochs, hours | MB |"]
@@ -138,8 +142,7 @@ def cnn_table() -> str:
         f"{emotion} {it['recall']:.1%} (place {it['place']} of seven; taken for {it['taken_for']} in {it['share']:.1%})"
         for emotion, it in weak.items()
     )
-    bests = {name: max(epochs, key=lambda row: row["score"])["epoch"] for name, epochs in facts["epochs"].items()}
-    gaining = [f"`{name}`" for name, epoch in bests.items() if epoch == len(facts["epochs"][name])]
+    gaining = [f"`{name}`" for name, epochs in facts["epochs"].items() if best_epoch(epochs) == len(epochs)]
     lines.append(f"""
 Best at their last epoch, so that a longer training may give more: {", ".join(gaining) or "none"}.
 Of the ancestors' weak classes `{best}` finds: {disgust}; {surprise}. It calls {unsure["share"]:.1%} of the pictures
