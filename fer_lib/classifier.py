@@ -26,6 +26,7 @@ from fer_lib.metrics import (
 )
 from fer_lib.models import scale_logits
 from fer_lib.regressor import trunk_runtime
+from fer_lib.runtime import load_runtime
 from fer_lib.weights import KERAS_FILE, Card, checked_file, load_card
 
 LEAST_PRIOR = 1e-5
@@ -54,16 +55,21 @@ def two_head_targets(
     return {head: array.astype(np.float32) for head, array in mixed.items()}
 
 
-def teacher_answers(rows: Fer2013, teacher: Card, folder) -> dict[str, np.ndarray]:
+def teacher_answers(rows: Fer2013, teacher: Card, folder, features: bool = True) -> dict[str, np.ndarray]:
     """{"emotion": (N, 9), "fer2013": (N, 7), "features": (N, F), ...} of a shipped model for the rows' pictures.
 
-    Kept in folder, under a name made from the model's weights and the rows.
+    Kept in folder, under a name made from the model's weights and the rows. features: its trunk's, too, which takes an
+    export of its own.
     """
-    kept = Path(folder) / f"taught-{teacher.sha256[KERAS_FILE][:8]}-{rows.fingerprint()[:8]}.npz"
+    name = "taught" if features else "answers"
+    kept = Path(folder) / f"{name}-{teacher.sha256[KERAS_FILE][:8]}-{rows.fingerprint()[:8]}.npz"
     if not kept.exists():
-        network = keras.saving.load_model(checked_file(teacher, KERAS_FILE), compile=False)
+        if features:
+            runtime = trunk_runtime(keras.saving.load_model(checked_file(teacher, KERAS_FILE), compile=False))
+        else:
+            runtime = load_runtime(teacher)
         with replacing(kept) as temporary:
-            np.savez(temporary, **predict(trunk_runtime(network), rows.pixels, teacher.input_size))
+            np.savez(temporary, **predict(runtime, rows.pixels, teacher.input_size))
     return dict(np.load(kept))
 
 

@@ -189,6 +189,19 @@ def test_a_teacher_is_asked_once(network, tmp_path):
     assert "features" in classifier.teacher_answers(rows[1:], card, tmp_path / "kept")  # other rows
 
 
+def test_a_teachers_answers_alone_come_from_its_fast_form(network, tmp_path):
+    network.save(tmp_path / KERAS_FILE)
+    heads = {"emotion": list(EMOTIONS), "fer2013": list(FER2013_EMOTIONS)}
+    card = replace(load_card(), folder=tmp_path, input_size=8, heads=heads, scores={})
+    card.write(tmp_path)
+    rows = table(["sad", "happy"])
+    found = classifier.teacher_answers(rows, load_card(str(tmp_path)), tmp_path / "kept", features=False)
+    straight = classifier.network_answers(network, rows.pixels)
+    assert list(found) == ["emotion", "fer2013"]
+    for head in HEADS:
+        np.testing.assert_allclose(found[head], straight[head], atol=0.01)
+
+
 # ------------------------------------------------------------------------------------------------ calibration
 
 
