@@ -16,7 +16,7 @@ from fer_lib.evaluate import figures, intervals
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 from fer_lib.metrics import apply_temperature, expected_calibration_error
 from fer_lib.models import grey_preprocessing, two_heads
-from fer_lib.weights import DEFAULT_MODEL, KERAS_FILE, load_card
+from fer_lib.weights import DEFAULT_MODEL, KERAS_FILE, Card, load_card
 
 CONTEMPT, FEAR, HAPPY, NEUTRAL, SAD, UNCERTAIN = (
     EMOTIONS.index(name) for name in ("contempt", "fear", "happy", "neutral", "sad", "uncertain")
@@ -169,33 +169,35 @@ def test_public_score_by_hand():
 # ------------------------------------------------------------------------------------------------ the teacher
 
 
-def test_a_teacher_is_asked_once(network, tmp_path):
-    """Its answers are kept under a name made from its weights and the rows, and read from there."""
+@pytest.fixture
+def teacher(network, tmp_path) -> Card:
+    """The network in a model folder of its own."""
     network.save(tmp_path / KERAS_FILE)
-    card = replace(load_card(), folder=tmp_path, input_size=8, scores={})
-    card.write(tmp_path)
-    card = load_card(str(tmp_path))
+    heads = {"emotion": list(EMOTIONS), "fer2013": list(FER2013_EMOTIONS)}
+    replace(load_card(), folder=tmp_path, input_size=8, heads=heads, scores={}).write(tmp_path)
+    return load_card(str(tmp_path))
+
+
+def test_a_teacher_is_asked_once(network, teacher, tmp_path):
+    """Its answers are kept under a name made from its weights and the rows, and read from there."""
     rows = table(["sad", "happy", None])
-    first = classifier.teacher_answers(rows, card, tmp_path / "kept")
+    first = classifier.teacher_answers(rows, teacher, tmp_path / "kept")
     shapes = {name: array.shape for name, array in first.items()}
     assert shapes == {"emotion": (3, 9), "fer2013": (3, 7), "features": (3, 6)}
     straight = classifier.network_answers(network, rows.pixels)
     for head in HEADS:
         np.testing.assert_allclose(first[head], straight[head], atol=1e-5)
     kept = list((tmp_path / "kept").iterdir())
-    assert [path.name.startswith(f"taught-{card.sha256[KERAS_FILE][:8]}-") for path in kept] == [True]
+    assert [path.name.startswith(f"taught-{teacher.sha256[KERAS_FILE][:8]}-") for path in kept] == [True]
     np.savez(kept[0], fer2013=np.ones(1))
-    assert list(classifier.teacher_answers(rows, card, tmp_path / "kept")) == ["fer2013"]
-    assert "features" in classifier.teacher_answers(rows[1:], card, tmp_path / "kept")  # other rows
+    assert list(classifier.teacher_answers(rows, teacher, tmp_path / "kept")) == ["fer2013"]
+    assert "features" in classifier.teacher_answers(rows[1:], teacher, tmp_path / "kept")  # other rows
 
 
-def test_a_teachers_answers_alone_come_from_its_fast_form(network, tmp_path):
-    network.save(tmp_path / KERAS_FILE)
-    heads = {"emotion": list(EMOTIONS), "fer2013": list(FER2013_EMOTIONS)}
-    card = replace(load_card(), folder=tmp_path, input_size=8, heads=heads, scores={})
-    card.write(tmp_path)
+def test_a_teachers_answers_alone_come_from_its_fast_form(network, teacher, tmp_path, monkeypatch):
+    monkeypatch.setenv("FER_CACHE", str(tmp_path / "cache"))  # the fast form is made there
     rows = table(["sad", "happy"])
-    found = classifier.teacher_answers(rows, load_card(str(tmp_path)), tmp_path / "kept", features=False)
+    found = classifier.teacher_answers(rows, teacher, tmp_path / "kept", features=False)
     straight = classifier.network_answers(network, rows.pixels)
     assert list(found) == ["emotion", "fer2013"]
     for head in HEADS:
