@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fer_lib.affect import to_seven
-from fer_lib.faces import Faces
+from fer_lib.faces import Faces, age_range
 
 # RGB; the captions' white text has WCAG's 4.5:1 and more on each
 GREEN, GREY, RED = (30, 130, 30), (110, 110, 110), (200, 30, 30)
@@ -34,14 +34,29 @@ def va_text(valence: float, arousal: float, va_scale: str = "unit") -> str:
 
 
 def answers(faces: Faces) -> list[str]:
-    """ "happy 98%" for each face; "uncertain (sad 38%)" where the best emotion is too improbable to be called."""
+    """ "happy 98%" for each face; "uncertain (sad 38%)" where the best emotion is too improbable to be called.
+
+    With an age its range follows: "happy 98%, 28-45".
+    """
+    return _answers(faces, " {:.0%}")
+
+
+def _answers(faces: Faces, share: str) -> list[str]:
+    """share: how the probability is written behind the emotion's name."""
     pairs = zip(faces.best()[0], *faces.top(), strict=True)
-    return [f"{name} {p:.0%}" if name == best else f"{name} ({best} {p:.0%})" for best, name, p in pairs]
+    shares = ((best, name, share.format(p)) for best, name, p in pairs)
+    named = [f"{name}{text}" if name == best else f"{name} ({best}{text})" for best, name, text in shares]
+    if faces.age is None:
+        return named
+    return [f"{name}, {age_range(age)}" for name, age in zip(named, faces.age, strict=True)]
 
 
 def captions(faces: Faces, va_scale: str = "unit") -> list[list[str]]:
-    """The caption lines of each face: emotion and per cent, then valence and arousal if there are any."""
-    lines = [[answer] for answer in answers(faces)]
+    """The caption lines of each face: answers(), then valence and arousal if there are any.
+
+    Where there is an age it takes the place of the probability, "happy, 28-45": a caption must stay short.
+    """
+    lines = [[answer] for answer in (answers(faces) if faces.age is None else _answers(faces, ""))]
     if faces.va is not None:
         for row, va in zip(lines, faces.va.tolist(), strict=True):
             row.append(va_text(*va, va_scale))

@@ -22,6 +22,7 @@ from fer_lib.errors import InputError
 from fer_lib.files import uninterrupted
 from fer_lib.images import write_image
 from fer_lib.quiet import quiet_stderr
+from fer_lib.records import columns
 from fer_lib.video import CsvTable, Progress, VideoWriter, check_video, video_rows
 
 ESCAPE = chr(27)
@@ -299,7 +300,7 @@ def run_camera(
     *,
     out="out",
     window: bool = True,
-    va: bool = False,
+    names: tuple[str, ...] = columns(video=True),
     draw: Callable | None = None,
     open_window: Callable[[], Window] | None = None,
     on_rows: Callable[[list[dict]], None] | None = None,
@@ -309,7 +310,8 @@ def run_camera(
 
     recognize: (H, W, 3) uint8 RGB -> Faces. draw: (image, faces) -> image, default draw_faces. Without a screen, or
     with window=False, an annotated video and its table go to `out` instead: all frames of a file, a camera's until
-    Ctrl-C (which finishes both and goes on as KeyboardInterrupt). on_rows is called with each frame's rows.
+    Ctrl-C (which finishes both and goes on as KeyboardInterrupt). names: the table's columns. on_rows is called with
+    each frame's rows.
 
     InputError when the source does not open or gives no picture, or when `out` cannot be written.
     """
@@ -323,7 +325,7 @@ def run_camera(
             if window and not reason:
                 _show(camera, recognize, draw, open_window or Window, Path(out), on_rows, summary)
             else:
-                _write(camera, recognize, draw, Path(out), va, reason, progress, on_rows, summary)
+                _write(camera, recognize, draw, Path(out), names, reason, progress, on_rows, summary)
         finally:
             summary.seconds = time.monotonic() - begun
         if not summary.frames:
@@ -390,9 +392,7 @@ def _show(camera: Camera, recognize, draw, open_window, out: Path, on_rows, summ
         window.close()
 
 
-def _write(camera, recognize, draw, out: Path, va: bool, reason: str, progress: bool, on_rows, summary) -> None:
-    from fer_lib.records import columns
-
+def _write(camera, recognize, draw, out: Path, names, reason: str, progress: bool, on_rows, summary) -> None:
     video = _free_name(camera, out, ".mp4", ".csv")
     table = video.with_suffix(".csv")
     pictures = (taken for taken in _pictures(camera) if taken is not None)
@@ -404,7 +404,7 @@ def _write(camera, recognize, draw, out: Path, va: bool, reason: str, progress: 
     print(f"{reason + ': ' if reason else ''}writing {video} and {table.name}; {until}", file=sys.stderr, flush=True)
     with ExitStack() as stack:
         bar = stack.enter_context(Progress(camera.name, None, progress))
-        rows_out = stack.enter_context(CsvTable(table, columns(va, video=True)))
+        rows_out = stack.enter_context(CsvTable(table, names))
         writer = stack.enter_context(VideoWriter(video, width, height, rate=camera.rate))
         for image, time_s in chain([first], pictures):
             if image.shape[:2] != (height, width):  # a stream that changed its quality, or a phone that was turned

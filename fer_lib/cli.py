@@ -54,6 +54,7 @@ def _add_recognition(parser) -> None:
     parser.add_argument(
         "--va-scale", choices=("unit", "1-7"), default="unit", help="captions in [-1, 1] or ADFES's 1-7"
     )
+    parser.add_argument("--age", action="store_true", help="age too, in years in the tables, as a range in captions")
     parser.add_argument("--model", metavar="NAME", help="a model of weights/ or a model folder (default: see models)")
     parser.add_argument("--detector", metavar="NAME", help="blazeface (default), haar or dnn")
     parser.add_argument("--cascade", metavar="NAME_OR_PATH", help="a file of haarcascades/ or any other, for haar")
@@ -186,7 +187,7 @@ class _Tables:
         from fer_lib.files import check_writable
         from fer_lib.records import columns
 
-        self.columns, self.rows = columns(va=options.va, video=video), []
+        self.columns, self.rows = columns(va=options.va, video=video, age=options.age), []
         self.paths = []
         for kind in ("csv", "json", "parquet"):
             path = getattr(options, kind)
@@ -227,6 +228,7 @@ def _recogniser(options):
         options.va,
         uncertain_below=options.uncertain_below,
         balanced=options.balanced,
+        age=options.age,
     )
 
 
@@ -350,7 +352,7 @@ def run_video(options) -> int:
 
     def label(source):
         annotated = names(source, ".mp4")
-        keep = {"va": options.va, "draw": draw, "on_rows": tables.rows.extend if tables.paths else None}
+        keep = {"names": tables.columns, "draw": draw, "on_rows": tables.rows.extend if tables.paths else None}
         try:
             summary = annotate_video(source, recognise, annotated, table_path=annotated.with_suffix(".csv"), **keep)
         except InputError:
@@ -390,7 +392,7 @@ def run_webcam(options) -> int:
             options.camera,
             _recogniser(options),
             out=options.out,
-            va=options.va,
+            names=tables.columns,
             draw=_drawing(options),
             on_rows=tables.rows.extend if tables.paths else None,
         )
@@ -450,8 +452,10 @@ def run_models(options) -> int:
 
 
 def _figure(name: str, value: float) -> str:
-    """A concordance is no share of anything."""
-    return f"{value:.3f}" if "CCC" in name else f"{100 * value:.1f} %"
+    """Neither a concordance nor an age is a share of anything."""
+    if "CCC" in name:
+        return f"{value:.3f}"
+    return f"{value:.1f}" if "years" in name else f"{100 * value:.1f} %"
 
 
 def run_fetch(options) -> int:

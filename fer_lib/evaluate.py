@@ -10,18 +10,21 @@ from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 from fer_lib.metrics import bootstrap_interval, classification
 from fer_lib.runtime import load_runtime
-from fer_lib.weights import load_card
+from fer_lib.weights import EMOTION_TASK, task_card
 
 BATCH = 64
 FERPLUS_KEYS = ("n", "accuracy", "macro_f1", "ece")
 
 
 def predict(classify, pictures: np.ndarray, size: int) -> dict[str, np.ndarray]:
-    """Run `classify`, (N, size, size, 3) uint8 -> {head: (N, C)}, over (N, S, S) grey uint8 pictures, in batches."""
+    """Run `classify`, (N, size, size, 3) uint8 -> {head: (N, C)}, over pictures, in batches.
+
+    pictures: uint8, (N, S, S) grey or (N, S, S, 3) RGB.
+    """
     parts = []
     for start in range(0, len(pictures), BATCH):
-        grey = np.stack([resize(picture, size) for picture in pictures[start : start + BATCH]])
-        parts.append(classify(np.repeat(grey[..., None], 3, axis=-1)))
+        crops = np.stack([resize(picture, size) for picture in pictures[start : start + BATCH]])
+        parts.append(classify(crops if crops.ndim == 4 else np.repeat(crops[..., None], 3, axis=-1)))
     return {head: np.concatenate([part[head] for part in parts]) for head in parts[0]}
 
 
@@ -96,7 +99,7 @@ def evaluate(model: str, data, split: str = "PrivateTest", ferplus=None, runtime
 
     InputError when one of them cannot be used.
     """
-    card = load_card(model)
+    card = task_card(model, EMOTION_TASK)
     table = load_fer2013(data, ferplus)
     outputs = predict(load_runtime(card, runtime), table.split(split).pixels, card.input_size)
     try:

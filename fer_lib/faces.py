@@ -9,6 +9,26 @@ import numpy as np
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise", "uncertain")
 UNCERTAIN = EMOTIONS[-1]
 FER2013_EMOTIONS = ("anger", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # ids 0-6 of the released csv
+AGES = tuple(range(1, 117))  # years
+AGE_RANGES = ("1-2", "3-9", "10-20", "21-27", "28-45", "46-65", "66-116")  # years
+_RANGE_STARTS = tuple(int(name.split("-")[0]) for name in AGE_RANGES)
+
+
+def age_range(age: float) -> str:
+    """The name in AGE_RANGES of an age in years, rounded to whole years; what is beyond an end gets the end's range.
+
+    The age counts as tables write it, to a tenth, so that no row contradicts itself.
+    """
+    if not np.isfinite(age):
+        raise ValueError(f"age must be a number, got {age}")
+    return AGE_RANGES[sum(round(float(age), 1) + 0.5 >= start for start in _RANGE_STARTS[1:])]
+
+
+def over_emotions(probability: np.ndarray, labels) -> np.ndarray:
+    """(N, C) probabilities over labels to (N, 9) float32 over EMOTIONS; 0 for what the labels lack."""
+    found = np.zeros((len(probability), len(EMOTIONS)), np.float32)
+    found[:, [EMOTIONS.index(label) for label in labels]] = probability
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +46,13 @@ class Faces:
     labels: tuple[str, ...] = ()  # names of the C columns
     roll: np.ndarray | None = None  # (N,) float32 degrees of the line through the eyes, clockwise; None: not known
     uncertain_below: float = 0.0  # a face whose highest probability is below this is called uncertain
+    age: np.ndarray | None = None  # (N,) float32 years
 
     def __post_init__(self):
         rows = len(self.xyxy)
         if self.xyxy.shape != (rows, 4):
             raise ValueError(f"xyxy must be (N, 4), got {self.xyxy.shape}")
-        for name in ("score", "emotion", "va", "track_id", "roll"):
+        for name in ("score", "emotion", "va", "track_id", "roll", "age"):
             array = getattr(self, name)
             if array is not None and len(array) != rows:
                 raise ValueError(f"{name} has {len(array)} rows for {rows} boxes")
@@ -59,6 +80,7 @@ class Faces:
             va=pick(self.va),
             track_id=pick(self.track_id),
             roll=pick(self.roll),
+            age=pick(self.age),
         )
 
     def best(self) -> tuple[list[str], np.ndarray]:

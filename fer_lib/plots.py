@@ -183,6 +183,62 @@ def class_counts(counts: dict, labels, title: str = ""):
     return _finished(figure, title)
 
 
+def timeline(times, panels: dict, labels, acted=(), title: str = ""):
+    """The probability of every emotion over a video, one panel per model; what was acted as named bands under each.
+
+    times: (T,) seconds. panels: {model: (T, C) over labels, nan where there is no face}. acted: (start, end, name)
+    each, in seconds.
+    """
+    height = 1.5 * max(len(panels), 1) + 0.6
+    figure, grid = plt.subplots(
+        max(len(panels), 1), 1, figsize=(2 * WIDTH, height), layout="constrained", sharex=True, squeeze=False
+    )
+    times = np.asarray(times, float)
+    for axes, (model, probability) in zip(grid[:, 0], panels.items(), strict=False):
+        for i, label in enumerate(labels):
+            if np.nanmax(probability[:, i], initial=0) > 0:  # a class that the model does not know has no line
+                axes.plot(times, 100 * probability[:, i], color=f"C{i}", linestyle=_pick(LINES, i), lw=1.3, label=label)
+        for start, end, name in acted:
+            axes.axvspan(start, end, ymax=0.13, color="0.85", lw=0)
+            axes.axvline(start, ymax=0.13, color=GREY, lw=0.8)
+            middle = (start + end) / 2
+            axes.text(middle, -12, name, ha="center", va="center", fontsize=SMALL - 1, clip_on=True)
+        axes.set_title(model, fontsize=SMALL, loc="left", pad=2)
+    for axes in grid[:, 0]:
+        axes.set(ylim=(-20 if acted else -3, 103), yticks=(0, 50, 100), ylabel="%")
+    if not panels or not len(times):
+        _no_rows(grid[0, 0], 0, 50)
+    grid[-1, 0].set_xlabel("seconds")
+    return _finished(figure, title)
+
+
+def intervals(groups: dict, xlabel: str, title: str = ""):
+    """A figure of each group with its interval; groups: {group: (value, low, high)}, the first on top."""
+    figure, axes, places = _bands(list(groups), 1)
+    value, low, high = np.array(list(groups.values()), float).reshape(-1, 3).T
+    _points(axes, places[0], value, low, high, 0, label="")
+    if not groups:
+        _no_rows(axes, 0, 0, ha="center")
+    axes.set(xlim=(min(0, low.min(initial=0)), None), xlabel=f"{xlabel},\nand 95 % interval")
+    return _finished(figure, title)
+
+
+def ages(truth, predicted, title: str = ""):
+    """How many people of an age in years (N,) were given which (N,); on the diagonal the answer is right."""
+    truth, predicted = np.asarray(truth, float), np.asarray(predicted, float)
+    figure, axes = plt.subplots(figsize=(WIDTH, 4.3), layout="constrained")
+    oldest = max(10.0, truth.max(initial=0), predicted.max(initial=0))
+    if len(truth):
+        extent = (0, oldest, 0, oldest)
+        cells = axes.hexbin(truth, predicted, gridsize=30, extent=extent, mincnt=1, bins="log", cmap="Blues", lw=0.2)
+        figure.colorbar(cells, label="people", location="bottom", shrink=0.7)
+    else:
+        _no_rows(axes, oldest / 2, oldest / 2, ha="center")
+    axes.plot((0, oldest), (0, oldest), color=GREY, lw=1, linestyle="--")
+    axes.set(xlim=(0, oldest), ylim=(0, oldest), aspect="equal", xlabel="age, years", ylabel="answer, years")
+    return _finished(figure, title)
+
+
 def valence_arousal(points: dict, title: str = "", density: bool = False):
     """The valence-arousal plane with the class points of fer_lib.affect and, if any, predictions.
 
@@ -297,8 +353,11 @@ def _finished(figure, title: str):
     """The figure with its title above and its legend, if any, below; it grows by what they need."""
     letters = 72 * figure.get_figwidth() / 0.6  # in a line at 1 point: a letter is about 0.6 of its size wide
     grown = 0.0
-    handles, texts = figure.axes[0].get_legend_handles_labels()
-    if handles:
+    shown = {}  # by legend, of all axes: one of them may lack what another has
+    for axes in figure.axes:
+        shown |= {text: handle for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+    if shown:
+        texts, handles = list(shown), list(shown.values())
         texts = [textwrap.fill(text, int(letters / plt.rcParams["legend.fontsize"]) - 8) for text in texts]
         for columns in range(len(texts), 0, -1):
             legend = figure.legend(handles, texts, loc="outside lower center", ncols=columns)

@@ -9,12 +9,12 @@ import numpy as np
 from fer_lib.affect import expected_va
 from fer_lib.detect import crop_faces, make_detector
 from fer_lib.errors import InputError
-from fer_lib.faces import EMOTIONS, UNCERTAIN, Faces
+from fer_lib.faces import UNCERTAIN, Faces, over_emotions
 from fer_lib.runtime import load_runtime
-from fer_lib.weights import DEFAULT_MODEL, EYES_LEVEL, load_card
+from fer_lib.weights import AGE_MODEL, AGE_TASK, DEFAULT_MODEL, EMOTION_TASK, EYES_LEVEL, Card, task_card
 
 BATCH = 32  # faces a call; bounds the memory of a crowd
-VA = "va"  # the regressor's output
+VA, AGE = "va", "age"  # outputs of the regressors
 
 
 def balanced(probability: np.ndarray, labels, prior: dict[str, float]) -> np.ndarray:
@@ -33,14 +33,39 @@ def balanced(probability: np.ndarray, labels, prior: dict[str, float]) -> np.nda
     return weighted
 
 
+class FramedModel:
+    """A model and the crops it wants of a detector's faces.
+
+    runtime: "fast" (OpenVINO) or "keras" (the reference). InputError when the card has no margin for the detector.
+    """
+
+    def __init__(self, card: Card, detector: str, runtime: str = "fast"):
+        self.card = card
+        self.run = load_runtime(card, runtime)
+        known = card.crop_margin
+        if detector not in known:
+            raise InputError(f"{card.name} has no crop margin for {detector}; choose one of {', '.join(known)}")
+        self._margin = known[detector]
+
+    def crops(self, image: np.ndarray, faces: Faces, size: int | None = None) -> np.ndarray:
+        """(N, size, size, 3) uint8: the faces, framed and aligned as the card says; size: by default the card's."""
+        level = self.card.alignment == EYES_LEVEL
+        return crop_faces(image, faces, size or self.card.input_size, self._margin, level)
+
+    def __call__(self, image: np.ndarray, faces: Faces) -> dict[str, np.ndarray]:
+        """{head: (N, C) float32} of the faces in the picture."""
+        return self.run(self.crops(image, faces))
+
+
 class Recognizer:
     """Finds the faces of a picture and labels each: `faces = Recognizer()(image)`.
 
     model: a name in weights/ or a model folder. detector, cascade, min_face: see fer_lib.detect.make_detector.
     va: also valence and arousal: the answer of the model's regressor, or, where it has none, the mean of the class
-    points under the emotion probabilities. runtime: "fast" (OpenVINO) or "keras" (the reference). uncertain_below: a
-    face whose highest probability is below it is called uncertain; None stands for the card's, 0 for never. balanced:
-    see fer_lib.recognize.balanced. InputError for a name that is not known.
+    points under the emotion probabilities. runtime: see FramedModel. uncertain_below: a face whose highest probability
+    is below it is called uncertain; None stands for the card's, 0 for never. balanced: see fer_lib.recognize.balanced.
+    age: also the age, by a model of its own: True for weights/age, or a model folder. InputError for a name that is
+    not known.
     """
 
     def __init__(
@@ -53,8 +78,9 @@ class Recognizer:
         runtime: str = "fast",
         uncertain_below: float | None = None,
         balanced: bool = False,
+        age: bool | str = False,
     ):
-        self.card = load_card(model)
+        self.card = task_card(model, EMOTION_TASK)
         self.detect = make_detector(detector, cascade, min_face)
         if balanced and not self.card.prior:
             raise InputError(f"the card of {self.card.name} has no prior, which --balanced needs: leave that out")
@@ -63,37 +89,32 @@ class Recognizer:
         self.va = va
         self._prior = self.card.prior if balanced else None
         self._uncertain_below = self.card.uncertain_below if uncertain_below is None else uncertain_below
-        self._classify = load_runtime(self.card, runtime)
+        self._emotion = FramedModel(self.card, self.detect.name, runtime)
+        name = AGE_MODEL if age is True else age
+        self._age = FramedModel(task_card(name, AGE_TASK), self.detect.name, runtime) if age else None
         self._head = next(iter(self.card.heads))
-        known = self.card.crop_margin
-        if self.detect.name not in known:
-            raise InputError(
-                f"{self.card.name} has no crop margin for {self.detect.name}; choose one of {', '.join(known)}"
-            )
-        self._margin = known[self.detect.name]
+        self.crops = self._emotion.crops
 
     def __call__(self, image: np.ndarray) -> Faces:
         """(H, W, 3) uint8 RGB, upright, to the faces in it, left to right. ValueError for another array."""
         faces = self.detect(image)
         emotion = np.zeros((len(faces), len(self.card.labels)), np.float32)
-        va = np.zeros((len(faces), 2), np.float32)
+        va, age = np.zeros((len(faces), 2), np.float32), np.zeros(len(faces), np.float32)
         for start in range(0, len(faces), BATCH):
             part = slice(start, start + BATCH)
-            outputs = self._classify(self.crops(image, faces[part]))
+            outputs = self._emotion(image, faces[part])
             emotion[part] = self._probability(outputs)
             if self.va:
                 va[part] = self._valence_arousal(outputs, emotion[part])
+            if self._age:
+                age[part] = self._age(image, faces[part])[AGE][:, 0]
         faces = replace(faces, emotion=emotion, labels=self.card.labels, uncertain_below=self._uncertain_below)
-        return replace(faces, va=va) if self.va else faces
-
-    def crops(self, image: np.ndarray, faces: Faces, size: int | None = None) -> np.ndarray:
-        """(N, size, size, 3) uint8: the faces, framed and aligned as the card says; size: by default the card's."""
-        level = self.card.alignment == EYES_LEVEL
-        return crop_faces(image, faces, size or self.card.input_size, self._margin, level)
+        faces = replace(faces, va=va) if self.va else faces
+        return replace(faces, age=age) if self._age else faces
 
     def classify(self, crops: np.ndarray) -> np.ndarray:
         """(N, S, S, 3) uint8 RGB face crops of the card's input size to (N, C) probabilities of its first head."""
-        return self._probability(self._classify(crops))
+        return self._probability(self._emotion.run(crops))
 
     def _probability(self, outputs: dict[str, np.ndarray]) -> np.ndarray:
         probability = outputs[self._head]
@@ -102,6 +123,4 @@ class Recognizer:
     def _valence_arousal(self, outputs: dict[str, np.ndarray], emotion: np.ndarray) -> np.ndarray:
         if VA in outputs:
             return np.clip(outputs[VA], -1, 1)
-        nine = np.zeros((len(emotion), len(EMOTIONS)), np.float32)
-        nine[:, [EMOTIONS.index(label) for label in self.card.labels]] = emotion
-        return expected_va(nine)
+        return expected_va(over_emotions(emotion, self.card.labels))

@@ -8,20 +8,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fer_lib.errors import InputError
-from fer_lib.faces import EMOTIONS, Faces
+from fer_lib.faces import EMOTIONS, Faces, age_range
 from fer_lib.files import replacing
 
 BASE_COLUMNS = ("source", "frame", "time_s", "face_id", "x", "y", "w", "h", "face_score")
 COLUMNS = (*BASE_COLUMNS, *EMOTIONS, "emotion", "confidence")
 VA_COLUMNS = ("valence", "arousal")
+AGE_COLUMNS = ("age", "age_range")
 SUFFIXES = (".csv", ".json", ".parquet")
-TEXT_COLUMNS = ("source", "emotion")
+TEXT_COLUMNS = ("source", "emotion", "age_range")
 WHOLE_COLUMNS = ("frame", "face_id", "x", "y", "w", "h", "measured")  # every other column is a real number
 
 
-def columns(va: bool = False, video: bool = False) -> tuple[str, ...]:
+def columns(va: bool = False, video: bool = False, age: bool = False) -> tuple[str, ...]:
     """The table's columns, in order."""
-    return COLUMNS + VA_COLUMNS * va + ("measured",) * video
+    return COLUMNS + VA_COLUMNS * va + AGE_COLUMNS * age + ("measured",) * video
 
 
 def empty_record(source: str, frame: int, time_s: float) -> dict:
@@ -33,7 +34,7 @@ def face_records(faces: Faces, source: str = "", frame: int = 0, time_s: float =
     """One dict per face, in plain Python values; an empty list for no face.
 
     x y w h are pixels of the upright picture. A class that the model does not know has no key, so its cell stays
-    empty. Valence and arousal are in [-1, 1].
+    empty. Valence and arousal are in [-1, 1], the age is in years.
     """
     rows = []
     names, confidence = faces.top() if faces.emotion is not None else ([], [])
@@ -46,6 +47,8 @@ def face_records(faces: Faces, source: str = "", frame: int = 0, time_s: float =
             row |= {"emotion": names[i], "confidence": round(float(confidence[i]), 6)}
         if faces.va is not None:
             row |= {name: round(float(v), 4) for name, v in zip(VA_COLUMNS, faces.va[i], strict=True)}
+        if faces.age is not None:
+            row |= {"age": round(float(faces.age[i]), 1), "age_range": age_range(faces.age[i])}
         rows.append(row)
     return rows
 

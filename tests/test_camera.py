@@ -202,7 +202,7 @@ def test_without_a_screen_it_says_so_and_writes(film, tmp_path, monkeypatch, cap
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(camera_module.sys, "platform", "linux")
     out = tmp_path / "out"
-    summary = run_camera(film, one_face, out=out, va=False, progress=False)
+    summary = run_camera(film, one_face, out=out, progress=False)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and "no screen" in lines[0] and str(summary.video) in lines[0]
     assert names(out) == ["film_fer.csv", "film_fer.mp4"] and summary.table == summary.video.with_suffix(".csv")

@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import nbformat
 import numpy as np
@@ -52,10 +52,14 @@ def test_columns():
     base = "source frame time_s face_id x y w h face_score".split()
     assert list(records.columns()) == [*base, *EMOTIONS, "emotion", "confidence"]
     assert list(records.columns(va=True))[-2:] == ["valence", "arousal"]
-    assert records.columns(video=True)[-1] == "measured"
+    assert records.columns(va=True, video=True, age=True)[-5:] == ("valence", "arousal", "age", "age_range", "measured")
     assert records.empty_record("a", 0, 0.0) == {"source": "a", "frame": 0, "time_s": 0.0}
     faces = Faces(np.array([[1, 2, 4, 8]], np.int32), np.ones(1), np.eye(9)[:1], np.zeros((1, 2)), labels=EMOTIONS)
     assert list(faces.records("a")[0]) == list(records.columns(va=True))
+    aged = replace(faces, age=np.array([30.04], np.float32))
+    assert list(aged.records("a")[0]) == list(records.columns(va=True, age=True))
+    assert (aged.records()[0]["age"], aged.records()[0]["age_range"]) == (30.0, "28-45")
+    assert annotate.answers(aged) == ["anger 100%, 28-45"] and annotate.captions(aged)[0][0] == "anger, 28-45"
     assert records.SUFFIXES == (".csv", ".json", ".parquet")
 
 
@@ -71,7 +75,7 @@ def test_output_names(tmp_path):
 def test_commands_and_options():
     assert list(cli._parsers()[1]) == "photo video webcam evaluate models fetch notebook".split()
     shared = set("--out --csv --json --parquet --va --va-scale --model --detector --cascade --min-face".split())
-    shared |= {"--uncertain-below", "--balanced"}
+    shared |= {"--uncertain-below", "--balanced", "--age"}
     assert shared | {"--show", "--explain"} <= options_of("photo") and shared <= options_of("video")
     assert shared | {"--camera"} <= options_of("webcam")
     assert set("--model --data --split --ferplus --json".split()) <= options_of("evaluate")
@@ -80,7 +84,7 @@ def test_commands_and_options():
 
 
 def test_fetch_names():
-    assert set(fetch.DOWNLOADS) == {"vggface", "facenet", "res10", "imagenet"}
+    assert set(fetch.DOWNLOADS) == {"vggface", "facenet", "res10", "imagenet", "faceres"}
 
 
 def test_evaluate_keys():

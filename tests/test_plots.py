@@ -215,12 +215,38 @@ def test_gallery_without_labels_judges_nothing(photo):
         plots.gallery([photo], [0, 1], [[0.2, 0.8]], ["happy", "sad"])
 
 
+def test_intervals_have_the_figure_and_its_ends_of_each_group():
+    (axes,) = plots.intervals({"a": (2.0, 1.0, 4.0), "b": (-3.0, -3.5, -1.0)}, "years", "some").axes
+    x, y, ends = marked(axes.containers[0])
+    assert (list(x), list(y), ends) == ([2, -3], [0, 1], [(1, 4), (-3.5, -1)]) and axes.get_xlim()[0] <= -3.5
+    assert texts(axes.get_yticklabels()) == ["a", "b"] and axes.get_xlabel().startswith("years,")
+
+
+def test_ages_are_counted_about_the_diagonal():
+    axes, _ = plots.ages([10, 10, 60], [10, 10, 70]).axes
+    (cells,) = axes.collections
+    assert sorted(cells.get_array().tolist()) == [1, 2] and axes.get_xlim() == axes.get_ylim() == (0, 70)
+
+
+def test_a_timeline_has_a_panel_per_model_and_names_what_was_acted():
+    times, gap = [0.0, 1.0, 2.0], np.array([[0.2, 0.8, 0.0], [np.nan] * 3, [0.5, 0.5, 0.0]])
+    figure = plots.timeline(
+        times, {"one": gap, "two": 1 - gap}, ["sad", "happy", "fear"], [(0, 1.5, "happy")], "a film"
+    )
+    one, two = figure.axes
+    assert [line.get_label() for line in one.lines if line.get_label()[0] != "_"] == ["sad", "happy"]  # fear: never
+    assert one.lines[0].get_ydata().tolist() == pytest.approx([20, np.nan, 50], nan_ok=True)
+    assert texts(one.texts) == texts(two.texts) == ["happy"] and one.texts[0].get_position()[0] == 0.75
+    assert one.get_title("left") == "one" and two.get_xlabel() == "seconds" and figure.get_suptitle() == "a film"
+
+
 def probability(n: int, classes: int) -> np.ndarray:
     return np.random.default_rng(0).dirichlet(np.ones(classes), n)
 
 
 MANY = np.arange(400).reshape(20, 20)
 PICTURES = np.random.default_rng(0).integers(0, 256, (7, 8, 8), np.uint8)
+ACTED = [(10 * i, 10 * i + 10, name) for i, name in enumerate(EMOTIONS)]
 EPOCHS = [{"epoch": i, **{f"k{j}": i * j for j in range(7)}} for i in range(60)]
 SURE = np.random.default_rng(0).random(99), np.random.default_rng(1).random(99) < 0.7
 CASES = {
@@ -245,6 +271,14 @@ CASES = {
     "counts of nothing": lambda: plots.class_counts({}, [], "none"),
     "plane": lambda: plots.valence_arousal({name: [[0, 0]] for name in EMOTIONS}, LONG),
     "plane with density": lambda: plots.valence_arousal({"a": [[0, 0]] * 5}, LONG, density=True),
+    "intervals": lambda: plots.intervals({name: (50, 40, 60) for name in TWENTY}, "accuracy, %, PrivateTest", LONG),
+    "intervals of nothing": lambda: plots.intervals({}, "years", "none"),
+    "ages": lambda: plots.ages(SURE[0] * 100, SURE[0] * 90, LONG),
+    "ages of nothing": lambda: plots.ages([], [], "none"),
+    "timeline": lambda: plots.timeline(
+        np.arange(99.0), dict.fromkeys(TWENTY[:8], probability(99, 9)), EMOTIONS, ACTED, LONG
+    ),
+    "timeline of nothing": lambda: plots.timeline([], {}, EMOTIONS, [], "none"),
     "gallery": lambda: plots.gallery(PICTURES, [8] * 7, probability(7, 9), EMOTIONS, LONG),
     "gallery of nothing": lambda: plots.gallery([], [], np.zeros((0, 9)), EMOTIONS, "none"),
 }
@@ -269,6 +303,16 @@ def test_figures_fit_on_their_page(case):
 
 
 def test_figures_say_where_there_are_no_rows():
-    for case in ("history", "confusion", "reliability", "coverage", "recall", "gallery"):
+    for case in (
+        "history",
+        "confusion",
+        "reliability",
+        "coverage",
+        "recall",
+        "gallery",
+        "intervals",
+        "ages",
+        "timeline",
+    ):
         figure = CASES[f"{case} of nothing"]()
         assert "no rows" in [text for axes in figure.axes for text in texts(axes.texts)], case

@@ -124,8 +124,8 @@ def regressing(tiny_model, tmp_path_factory) -> tuple[str, keras.Model]:
 def test_the_regressor_answers_in_the_same_pass(regressing, runtime, photo_name, monkeypatch):
     folder, model = regressing
     recognise, picture = Recognizer(folder, "blazeface", va=True, runtime=runtime), read_image(PHOTOS / photo_name)
-    passes, classify = [], recognise._classify
-    monkeypatch.setattr(recognise, "_classify", lambda crops: passes.append(len(crops)) or classify(crops))
+    passes, classify = [], recognise._emotion.run
+    monkeypatch.setattr(recognise._emotion, "run", lambda crops: passes.append(len(crops)) or classify(crops))
     faces = recognise(picture)
     assert passes == [len(faces)] == [1 + (photo_name == "two_faces.jpg")]
     expected = model.predict(recognise.crops(picture, faces), verbose=0)
@@ -138,8 +138,10 @@ def test_the_regressor_answers_in_the_same_pass(regressing, runtime, photo_name,
 
 def test_too_little_valence_is_clipped_too(regressing, photo, monkeypatch):
     recognise = Recognizer(regressing[0], "blazeface", va=True)
-    classify = recognise._classify
-    monkeypatch.setattr(recognise, "_classify", lambda crops: classify(crops) | {"va": np.array([[-1.5, 0.5]], "f4")})
+    classify = recognise._emotion.run
+    monkeypatch.setattr(
+        recognise._emotion, "run", lambda crops: classify(crops) | {"va": np.array([[-1.5, 0.5]], "f4")}
+    )
     np.testing.assert_array_equal(recognise(photo).va, [[-1, 0.5]])
 
 
@@ -173,8 +175,8 @@ def test_crops_are_aligned_as_the_card_says(make_model, photo, alignment, level,
         assert (recognise.crops(picture, faces, size) == expected).all()
         assert (expected != crop_faces(picture, faces, size or 16, 0.25, not level)).any()
     seen = []
-    classify = recognise._classify
-    monkeypatch.setattr(recognise, "_classify", lambda crops: seen.append(crops) or classify(crops))
+    classify = recognise._emotion.run
+    monkeypatch.setattr(recognise._emotion, "run", lambda crops: seen.append(crops) or classify(crops))
     recognise(picture)
     assert (np.concatenate(seen) == recognise.crops(picture, faces)).all()
 
@@ -185,7 +187,7 @@ def test_a_turned_photo_is_answered_as_the_upright_one(default, monkeypatch, deg
     picture = read_image(PHOTOS / "astronaut.png")
     crops, answers = {}, {}
     for alignment in ("none", EYES_LEVEL):
-        monkeypatch.setattr(default, "card", replace(default.card, alignment=alignment))
+        monkeypatch.setattr(default._emotion, "card", replace(default.card, alignment=alignment))
         both = [(image, default.detect(image)) for image in (picture, turned(picture, degrees))]
         assert [len(faces) for _, faces in both] == [1, 1]
         crops[alignment] = [default.crops(image, faces, 48)[0].astype(int) for image, faces in both]

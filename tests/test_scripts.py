@@ -13,10 +13,10 @@ import time
 
 import numpy as np
 import pytest
-from conftest import PHOTOS, ROOT, one_line_error, run_script
+from conftest import PHOTOS, ROOT, make_film, one_line_error, run_script
 from PIL import Image
 
-from fer_lib import cli
+from fer_lib import cli, peer
 from fer_lib.datasets.demo import stills, write_va
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 from fer_lib.images import read_image
@@ -490,6 +490,37 @@ def test_the_classical_notebook_on_demo_data(capsys):
     assert set(card["sha256"]) == {"model.skops"} and all("demo" in key for key in card["scores"])
     code, out, _ = run(capsys, "photo", HOPPER, "--model", folder / "model", "--out", folder)
     assert code == 0 and "face 1" in out
+
+
+def test_the_age_notebook_on_demo_data(capsys):
+    """Split, heads, margins and tables; the model answers --age; a model for something else is not overwritten."""
+    run_notebook(capsys, "08", "-p", "EXPORT", "age")  # on demo data never into weights/
+    folder = ROOT / "out" / "08_age"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert set(metrics["trunks"]) == {"faceres", DEFAULT_MODEL} and set(metrics["groups"]) == {"decade", "sex", "race"}
+    assert {"whole pictures", "constant", "blazeface"} <= set(metrics["report"]) and len(metrics["time"]) == 3
+    card = json.loads((folder / "model" / "card.json").read_text())
+    assert card["task"] == "age" and card["heads"] == {"age": ["years"]} and "blazeface" in card["crop_margin"]
+    assert all("demo" in key for key in card["scores"]) and not any("{" in text for text in card["limits"])
+    code, _, error = run(capsys, "notebook", "08", "-p", "EXPORT", DEFAULT_MODEL)
+    assert code == 1 and "is a model for emotion, not for age" in error
+
+
+def test_the_comparison_notebook_on_demo_data(capsys, tmp_path):
+    """Ours, and the peer where it is set up; then a video with a list of what was acted in it."""
+    run_notebook(capsys, "09")
+    folder = ROOT / "out" / "09_compare"
+    found = json.loads((folder / "metrics.json").read_text())["models"]
+    assert set(found) == {DEFAULT_MODEL} | (set(peer.PEERS) if peer.there() else set())
+    ours = found[DEFAULT_MODEL]
+    assert ours["fer2013"]["n"] == 96 and 0 < ours["ferplus"]["accuracy"] < 1 and ours["crop"]["median_ms"] > 0
+    film = make_film(tmp_path / "film.mp4", read_image(HOPPER)[:512], 4)
+    (tmp_path / "acted.csv").write_text("start,end,emotion\n0,0.08,neutral\n0.08,1,happy\n")
+    run_notebook(capsys, "09", "-p", "VIDEO", film, "-p", "ACTED", tmp_path / "acted.csv")
+    acted = json.loads((folder / "metrics.json").read_text())["video"]["acted"][DEFAULT_MODEL]
+    assert acted == {"frames": 4, "frames_right": 2, "rows": 2, "rows_right": 1}
+    code, _, error = run(capsys, "notebook", "09", "-p", "ACTED", tmp_path / "acted.csv")
+    assert code == 1 and "give that too" in error
 
 
 def test_a_failing_notebook_leaves_the_results(capsys, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The set-up on a machine without a screen's libraries, simulated; the README's figures; the pins."""
 
 import re
+import subprocess
 import sys
 
 from conftest import ROOT
@@ -39,6 +40,12 @@ def test_elsewhere_the_windowed_opencv_is_kept():
 def test_every_requirement_is_pinned():
     for line in setup_venv.requirements(headless=False).splitlines():
         assert not line or line.startswith("#") or re.fullmatch(r"[a-z0-9-]+==[\d.]+(; .+)?", line), line
+
+
+def test_no_file_is_a_link():
+    """A link into a machine leads nowhere on another."""
+    listed = subprocess.run(["git", "ls-files", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert listed and not [line for line in listed.splitlines() if line.startswith("120000")]
 
 
 def test_the_readme_shows_the_figures_of_the_results():

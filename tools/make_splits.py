@@ -11,17 +11,21 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from sklearn.model_selection import StratifiedKFold
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from fer_lib.age import range_numbers  # noqa: E402
 from fer_lib.datasets import data_folder  # noqa: E402  the path must be set first
 from fer_lib.datasets.ckplus import load_apex_frames  # noqa: E402
 from fer_lib.datasets.fer2013 import USAGES, Fer2013, load_fer2013  # noqa: E402
+from fer_lib.datasets.utkface import UtkFace, load_utkface, same_photograph  # noqa: E402
 from fer_lib.errors import InputError  # noqa: E402
 from fer_lib.framing import even_odd  # noqa: E402
 from fer_lib.splits import SPLITS, write_split  # noqa: E402
 
+SEED = 1
 COMMAND = "FER_DATA=folder python tools/make_splits.py"
 
 
@@ -53,13 +57,45 @@ def ck_apex(path: Path, frames: list) -> None:
     )
 
 
+def utkface(path: Path, data: UtkFace) -> None:
+    """Seven tenths train, one chooses, two report; one picture of a photograph is kept, if its pictures' ages agree."""
+    photograph, left_out, kept = same_photograph(data), {"age": [], "copy": []}, []
+    for number in np.unique(photograph):
+        rows = np.flatnonzero(photograph == number)
+        if len(set(data.age[rows].tolist())) == 1:
+            kept.append(int(rows[0]))
+            left_out["copy"] += rows[1:].tolist()
+        else:
+            left_out["age"] += rows.tolist()
+    kept = np.array(kept)
+    ranges = range_numbers(data.age[kept])
+    folds = [kept[rows] for _, rows in StratifiedKFold(10, shuffle=True, random_state=SEED).split(kept, ranges)]
+    parts = {"choose": folds[0], "report": np.concatenate(folds[1:3]), "train": np.concatenate(folds[3:])}
+    names = np.array([file.name for file in data.path])
+    write_split(
+        path,
+        data=f"UTKFace, crop_part1: its {len(data):,} pictures whose name has all fields",
+        rule="one picture of each photograph (fer_lib.datasets.utkface.same_photograph); seven tenths train, one "
+        "chooses, two report, ranges of age as even as they come. Persons are not known: one may stand in two parts",
+        command=f"{COMMAND} utkface",
+        parts={part: names[np.sort(rows)].tolist() for part, rows in parts.items()},
+        left_out={
+            "another picture of the same photograph, of the same age, is kept": names[left_out["copy"]].tolist(),
+            "one photograph, but its pictures' names disagree about the age": names[left_out["age"]].tolist(),
+        },
+        apart=["photograph"],
+        seed=SEED,
+    )
+
+
 MAKERS = {
     "fer2013": (fer2013, lambda folder: load_fer2013(folder / "fer2013" / "fer2013.csv")),
     "ck_apex": (ck_apex, lambda folder: load_apex_frames(folder / "ck_apex")),
+    "utkface": (utkface, lambda folder: load_utkface(folder / "utkface")),
 }
 
 
-ROWS = {"fer2013": 35_887, "ck_apex": 327}  # of the released files
+ROWS = {"fer2013": 35_887, "ck_apex": 327, "utkface": 9778}  # of the released files
 
 
 def main(names: list[str]) -> None:

@@ -239,6 +239,66 @@ that answers do not depend on the machine):
     return "\n".join(lines)
 
 
+def age_table() -> str:
+    """The age model on the rows to report on, by detector and by group of people, and what it costs."""
+    metrics = json.loads((ROOT / "results" / "08_age" / "metrics.json").read_text())
+
+    def line(name: str, found: dict) -> str:
+        (years, *of_years), (right, *of_right) = found["mae"], found["range_accuracy"]
+        cells = [f"{found['n']:,}", f"{years:.2f} ({of_years[0]:.2f} to {of_years[1]:.2f})", f"{found['bias'][0]:+.1f}"]
+        return f"| {name} | {' | '.join(cells)} | {right:.1%} ({of_right[0]:.1%} to {of_right[1]:.1%}) |"
+
+    heads = "n | mean error, years | bias | seven ranges |"
+    lines = [f"| UTKFace, rows to report on | {heads}", "|---|---|---|---|---|"]
+    for name, found in metrics["report"].items():
+        told = f"{name}, which finds {found['found']:.1%}" if found["found"] < 1 else name
+        lines.append(line(told, found))
+    for kind, groups in metrics["groups"].items():
+        lines += [line(f"{kind}: {name}", found) for name, found in groups.items()]
+    than = {**metrics["groups"]["sex"], **metrics["groups"]["race"]}
+    than = {name: found["than_its_decades"][1:] for name, found in than.items()}
+    than = ", ".join(f"{name} {low:+.1f} to {high:+.1f}" for name, (low, high) in than.items())
+    photograph, heads = metrics["photographs"], metrics["trunks"]
+    ratios = [it["ratio"] for it in metrics["time"].values()]
+    compared = ", ".join(f"{found['mae'][0]:.2f} years with `{name}`'s trunk" for name, found in heads.items())
+    lines.append(f"""
+95 % intervals in brackets; decades, sexes and races with the default detector. How many years more than all rows of
+their decades they err, 95 % intervals: {than}. On the rows to choose by: {compared}.
+{photograph["several pictures"]} photographs have several pictures, whose ages lie
+{photograph["years between their ages"]:.1f} years apart in the mean. With `--age` a picture of `test_photo/`
+takes {min(ratios):.2f} to {max(ratios):.2f} times as long.""")
+    return "\n".join(lines)
+
+
+def compare_table() -> str:
+    """Every model and the peer on the same rows: accuracy, the difference to the default, calibration, time, size."""
+    metrics = json.loads((ROOT / "results" / "09_compare" / "metrics.json").read_text())
+
+    def against(than: dict | None) -> str:
+        if than is None:  # the default model itself
+            return ""
+        less, more = (100 * end for end in than["interval"])
+        return f"{100 * than['difference']:+.1f} ({less:+.1f} to {more:+.1f})"
+
+    def line(name: str, found: dict, rows: str) -> str:
+        it, (low, high) = found[rows], found[rows]["interval"]
+        cells = [f"{it['accuracy']:.1%} ({low:.1%} to {high:.1%})", against(it.get("than_the_default"))]
+        if rows == "fer2013":
+            there = against(it.get("than_the_default_without_duplicates"))
+            cells += [f"{it['accuracy_without_duplicates']:.1%}", there]
+        return " | ".join([f"| {name}", *cells, f"{it['macro_f1']:.3f}", f"{it['ece']:.3f}"])
+
+    models = sorted(metrics["models"].items(), key=lambda pair: -pair[1]["fer2013"]["accuracy"])
+    heads = "accuracy | than the default | not in Training | than the default there | macro F1 | ECE | ms a face | MB"
+    lines = [f"| PrivateTest | {heads} |", "|---|---|---|---|---|---|---|---|---|"]
+    for name, found in models:
+        numbers = f"{found['crop']['median_ms']:.1f} | {found['megabytes']:.1f}"
+        lines.append(f"{line(name, found, 'fer2013')} | {numbers} |")
+    lines += ["", "| FER+ rows | accuracy | than the default | macro F1 | ECE |", "|---|---|---|---|---|"]
+    lines += [f"{line(name, found, 'ferplus')} |" for name, found in models]
+    return "\n".join(lines)
+
+
 def detector_table() -> str:
     return (ROOT / "results" / "detectors.md").read_text().split("\n", 2)[2].strip()  # without its title
 
@@ -250,6 +310,8 @@ TABLES = {
     "cnn": cnn_table,
     "classical": classical_table,
     "va": va_table,
+    "age": age_table,
+    "compare": compare_table,
     "detectors": detector_table,
     "speed": speed_table,
 }
