@@ -12,6 +12,7 @@ import math
 import re
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -259,12 +260,12 @@ def age_table() -> str:
     photograph, heads = metrics["photographs"], metrics["trunks"]
     ratios = [it["ratio"] for it in metrics["time"].values()]
     compared = ", ".join(f"{found['mae'][0]:.2f} years with `{name}`'s trunk" for name, found in heads.items())
-    lines.append(f"""
-95 % intervals in brackets; decades, sexes and races with the default detector. How many years more than all rows of
-their decades they err, 95 % intervals: {than}. On the rows to choose by: {compared}.
-{photograph["several pictures"]} photographs have several pictures, whose ages lie
-{photograph["years between their ages"]:.1f} years apart in the mean. With `--age` a picture of `test_photo/`
-takes {min(ratios):.2f} to {max(ratios):.2f} times as long.""")
+    notes = f"""95 % intervals in brackets; decades, sexes and races with the default detector. How many years more than
+        all rows of their decades they err, 95 % intervals: {than}. On the rows to choose by: {compared}.
+        {photograph["several pictures"]} photographs have several pictures, whose ages lie
+        {photograph["years between their ages"]:.1f} years apart in the mean. With `--age` a picture of `test_photo/`
+        takes {min(ratios):.2f} to {max(ratios):.2f} times as long."""
+    lines += ["", textwrap.fill(" ".join(notes.split()), 120)]
     return "\n".join(lines)
 
 
