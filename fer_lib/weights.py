@@ -108,14 +108,16 @@ def load_card(name: str = DEFAULT_MODEL, root=WEIGHTS) -> Card:
 
 def task_card(name: str, task: str, root=WEIGHTS) -> Card:
     """load_card() of a model for one task. InputError when there is none, or it is for another."""
+    there = name in model_names(root) or os.path.isfile(Path(name) / "card.json")
+    card = load_card(name, root) if there else None
+    if card and card.task == task:
+        return card
+    # the other cards are read for the message alone, not at every start
     fitting = [other for other in model_names(root) if load_card(other, root).task == task]
     choice = f"choose one of {', '.join(fitting)}" if fitting else "restore one with: git checkout -- weights"
-    if name not in model_names(root) and not os.path.isfile(Path(name) / "card.json"):
-        raise InputError(f"there is no model {name!r} for {task}; {choice}")
-    card = load_card(name, root)
-    if card.task != task:
+    if card:
         raise InputError(f"{name} is a model for {card.task}, not for {task}; {choice}")
-    return card
+    raise InputError(f"there is no model {name!r} for {task}; {choice}")
 
 
 def _check(card: Card) -> None:
