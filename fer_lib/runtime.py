@@ -17,6 +17,7 @@ from fer_lib.quiet import quiet_stderr
 from fer_lib.weights import FAST_FILES, KERAS_FILE, PIPELINE_FILE, Card, checked_file
 
 RUNTIMES = ("fast", "keras")
+FEATURES = "features"  # a trunk's average-pooled answer
 HASHES_FILE = "sha256.json"  # beside an exported model in the cache
 
 
@@ -49,9 +50,14 @@ class FastRuntime:
     width of every output; cure ends the message when the file cannot be loaded.
     """
 
-    def __init__(self, xml: Path, cure: str = "restore it from git", precision: str = "f32"):
+    def __init__(self, xml: Path, cure: str = "restore it from git", precision: str = "f32", features: bool = False):
+        """features: also the output "features", (N, F), what the trunk's average pooling hands to the heads."""
         try:
-            compiled = compiled_model(str(xml), precision)
+            model = openvino_core().read_model(str(xml))
+            if features:
+                pooled = [node for node in model.get_ops() if node.get_type_name() == "ReduceMean"][-1]
+                model.add_outputs([pooled.output(0)])[0].get_tensor().set_names({FEATURES})
+            compiled = compiled_model(model, precision)
         except RuntimeError as error:
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise InputError(f"{xml} cannot be loaded ({reason}); {cure}") from None

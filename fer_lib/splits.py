@@ -57,6 +57,11 @@ def load_split(split, names, **apart) -> dict[str, np.ndarray]:
     return rows
 
 
+def read_parts(split: str) -> dict[str, list]:
+    """{part: samples} of a file in splits/, by its name; for data of which it is not known whether it is the file's."""
+    return _read(SPLITS / f"{split}.json")[1]
+
+
 def check_no_leak(parts: dict[str, np.ndarray], **apart) -> None:
     """InputError when a row, or anything of `apart`, stands in two parts.
 

@@ -18,12 +18,13 @@ sys.path.insert(0, str(ROOT))
 
 from fer_lib.age import range_numbers  # noqa: E402
 from fer_lib.datasets import data_folder  # noqa: E402  the path must be set first
-from fer_lib.datasets.ckplus import load_apex_frames  # noqa: E402
+from fer_lib.datasets.ckplus import FrameSequence, load_apex_frames, load_sequences  # noqa: E402
 from fer_lib.datasets.fer2013 import USAGES, Fer2013, load_fer2013  # noqa: E402
 from fer_lib.datasets.utkface import UtkFace, load_utkface, same_photograph  # noqa: E402
 from fer_lib.errors import InputError  # noqa: E402
 from fer_lib.framing import even_odd  # noqa: E402
-from fer_lib.splits import SPLITS, write_split  # noqa: E402
+from fer_lib.conv_lstm import with_both_ends  # noqa: E402
+from fer_lib.splits import SPLITS, group_folds, write_split  # noqa: E402
 
 SEED = 1
 COMMAND = "FER_DATA=folder python tools/make_splits.py"
@@ -54,6 +55,20 @@ def ck_apex(path: Path, frames: list) -> None:
         command=f"{COMMAND} ck_apex",
         parts={part: [frames[row].path.stem for row in rows] for part, rows in even_odd(frames).items()},
         apart=["subject", "picture"],
+    )
+
+
+def ckplus(path: Path, sequences: list[FrameSequence]) -> None:
+    """Ten folds by subject of the labelled sequences that hold a neutral and an apex frame."""
+    folds = group_folds([one.emotion for one in sequences], [one.subject for one in sequences], 10, SEED)
+    write_split(
+        path,
+        data=f"CK+: its {len(sequences)} labelled sequences that hold more than one frame",
+        rule="ten folds, no subject in two of them, emotions as even as that allows",
+        command=f"{COMMAND} ckplus",
+        parts={fold: [sequences[row].name for row in rows] for fold, rows in folds.items()},
+        apart=["subject"],
+        seed=SEED,
     )
 
 
@@ -91,11 +106,12 @@ def utkface(path: Path, data: UtkFace) -> None:
 MAKERS = {
     "fer2013": (fer2013, lambda folder: load_fer2013(folder / "fer2013" / "fer2013.csv")),
     "ck_apex": (ck_apex, lambda folder: load_apex_frames(folder / "ck_apex")),
+    "ckplus": (ckplus, lambda folder: with_both_ends(load_sequences(folder / "ckplus"))[0]),
     "utkface": (utkface, lambda folder: load_utkface(folder / "utkface")),
 }
 
 
-ROWS = {"fer2013": 35_887, "ck_apex": 327, "utkface": 9778}  # of the released files
+ROWS = {"fer2013": 35_887, "ck_apex": 327, "ckplus": 309, "utkface": 9778}  # of the released files
 
 
 def main(names: list[str]) -> None:

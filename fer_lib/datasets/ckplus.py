@@ -40,6 +40,11 @@ class FrameSequence:
     action_units: dict[int, int | None] | None  # of the apex: {AU: intensity 1-5, None where not given}; None: no codes
 
     @property
+    def name(self) -> str:
+        """As in the names of its frames, such as S010_004."""
+        return f"S{self.subject:03d}_{self.sequence:03d}"
+
+    @property
     def frame_numbers(self) -> tuple[int, ...]:
         """As in the file names; 1 is the neutral first frame."""
         return tuple(_parse(path)[2] for path in self.frames)
