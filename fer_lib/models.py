@@ -1,7 +1,7 @@
 """Network builders: each is a function that returns an uncompiled keras.Model.
 
-Every model takes raw RGB uint8 pictures (0-255); scaling, grey conversion and resizing are its first layers, so that no
-caller can forget them.
+Every model takes raw numbers: RGB uint8 pictures (0-255) or, au_mlp alone, columns of a table; scaling, grey conversion
+and resizing are its first layers, so that no caller can forget them.
 """
 
 from __future__ import annotations
@@ -188,6 +188,16 @@ def add_va_head(model: keras.Model, dropout: float = 0.25) -> keras.Model:
     return keras.Model(model.input, {**model.output, "va": va}, name=model.name)
 
 
+def units_network(model: keras.Model, units: int) -> keras.Model:
+    """The action units' model: a classifier's trunk under one linear layer, "au_intensity", cut to OpenFace's 0 to 5.
+
+    Input as the classifier's; output {"au": (N, units)} float32. The trunk is shared with the classifier.
+    """
+    linear = layers.Dense(units, dtype="float32", name="au_intensity")(model.get_layer("features").output)
+    intensity = layers.ReLU(5.0, dtype="float32", name="au")(linear)
+    return keras.Model(model.input, {"au": intensity}, name="action_units")
+
+
 def age_head(features, dropout: float = 0.5):
     """An age in years, (N, 1) float32, from a trunk's features: the median of a softmax over AGES.
 
@@ -208,6 +218,24 @@ def age_network(size: int, blocks=MOBILENET_BLOCKS) -> keras.Model:
     pixels = keras.Input((size, size, 3), dtype="uint8", name="pixels")
     centred = ops.cast(pixels, "float32")[..., ::-1] - np.array(BGR_MEAN, "float32")
     return keras.Model(pixels, {"age": age_head(mobilenet_v1(centred, blocks))}, name="age")
+
+
+def au_mlp(columns: int, hidden: tuple[int, int] = (256, 128), dropout: float = 0.5) -> keras.Model:
+    """The genuineness model: (N, columns) float32, such as action units, to {"genuine": (N, 1)}, a probability.
+
+    After the ancestor's network: two hidden layers, each Dense, BatchNorm, LeakyReLU, Dropout, and one logit, the layer
+    "logit", which is what is trained. Deviation: the scaler is the model's first layer, "scaler", which has learned
+    nothing before its adapt(). The batch norms forget by 0.9 a step, as a table gives few steps an epoch.
+    """
+    numbers = keras.Input((columns,), dtype="float32", name="columns")
+    x = layers.Normalization(name="scaler")(numbers)
+    for i, width in enumerate(hidden, start=1):
+        x = layers.Dense(width, name=f"dense_{i}")(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"norm_{i}")(x)
+        x = layers.LeakyReLU(0.1, name=f"leaky_{i}")(x)
+        x = layers.Dropout(dropout, name=f"dropout_{i}")(x)
+    logit = layers.Dense(1, dtype="float32", name="logit")(x)
+    return keras.Model(numbers, {"genuine": layers.Activation("sigmoid", name="genuine")(logit)}, name="au_mlp")
 
 
 def scale_logits(model: keras.Model, temperatures: dict[str, float]) -> None:

@@ -46,8 +46,9 @@ class FastRuntime:
     """OpenVINO on the CPU, in float32 unless another of OpenVINO's precisions is asked for.
 
     Chosen among the fast runtimes because it was the quickest at batch 1, reads both the exported classifier and
-    BlazeFace's .tflite files, and needs no TensorFlow at run time. input_size is the crop's side in pixels, heads the
-    width of every output; cure ends the message when the file cannot be loaded.
+    BlazeFace's .tflite files, and needs no TensorFlow at run time. input_size is the crop's side in pixels, or the
+    number of columns of a model of numbers; heads the width of every output; cure ends the message when the file cannot
+    be loaded.
     """
 
     def __init__(self, xml: Path, cure: str = "restore it from git", precision: str = "f32", features: bool = False):
@@ -68,7 +69,7 @@ class FastRuntime:
         self.heads = dict(zip(self._names, widths, strict=True))
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
-        """(N, S, S, 3) uint8 RGB to {head: (N, C) float32}."""
+        """(N, S, S, 3) uint8 RGB, or (N, K) float32 columns, to {head: (N, C) float32}."""
         results = self._request.infer([np.ascontiguousarray(crops)])
         return {name: np.array(results[i]) for i, name in enumerate(self._names)}
 
@@ -182,10 +183,11 @@ def load_runtime(card: Card, kind: str = "fast"):
         xml = _exported(card)
         runtime = FastRuntime(xml, f"delete {xml.parent}, it is made again")
     heads = {head: len(names) for head, names in card.heads.items()}
-    if (runtime.input_size, runtime.heads) != (card.input_size, heads):
+    size, unit = (len(card.inputs), "columns") if card.inputs else (card.input_size, "pixels")
+    if (runtime.input_size, runtime.heads) != (size, heads):
         raise InputError(
-            f"{card.folder}: the model takes {runtime.input_size} pixels and gives {runtime.heads}, its card says "
-            f"{card.input_size} and {heads}; {cure}"
+            f"{card.folder}: the model takes {runtime.input_size} {unit} and gives {runtime.heads}, its card says "
+            f"{size} and {heads}; {cure}"
         )
     return runtime
 

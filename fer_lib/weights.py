@@ -23,9 +23,11 @@ from fer_lib.files import replacing, sha256, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "weights"
+GENUINENESS_TASK = "genuineness"  # of cards, too
 DEFAULT_MODEL = "facenet"
 AGE_MODEL = "age"
 EMOTION_TASK, AGE_TASK = "emotion", "age"  # of cards
+UNITS_MODEL, UNITS_TASK = "action_units", "action units"
 KERAS_FILE = "model.keras"
 FAST_FILES = ("model.xml", "model.bin")  # OpenVINO's intermediate representation
 PIPELINE_FILE = "model.skops"
@@ -45,7 +47,7 @@ class Card:
     task: str
     labels: tuple[str, ...]  # names of the shown head's outputs, in order
     heads: dict[str, list[str]]  # every output and its names; the first is the one shown
-    input_size: int  # pixels of the square crop
+    input_size: int  # pixels of the square crop; 1 where a model takes columns
     crop_margin: dict[str, float]  # by detector: share of the box's side added on each side
     alignment: str
     preprocessing: str
@@ -62,6 +64,7 @@ class Card:
     not_for: list[str]
     uncertain_below: float = 0.0  # a face whose highest probability is below this is called uncertain
     prior: dict[str, float] = field(default_factory=dict)  # what --balanced divides the labels by; empty: not known
+    inputs: list[str] = field(default_factory=list)  # columns that a model of numbers takes; empty: it takes crops
     folder: Path = field(default=WEIGHTS, compare=False)
 
     def write(self, folder) -> None:
@@ -131,6 +134,7 @@ def _check(card: Card) -> None:
         "labels, not all emotions": card.task != EMOTION_TASK or set(card.labels) <= set(EMOTIONS),
         "order of the heads' emotions": all(_in_order(head, names) for head, names in card.heads.items()),
         "input_size": type(card.input_size) is int and 1 <= card.input_size <= LARGEST_INPUT,
+        "inputs": card.inputs == [] or (_is_names(card.inputs) and card.input_size == 1),
         "crop_margin": all(_is_number(m) and MARGINS[0] <= m <= MARGINS[1] for m in card.crop_margin.values()),
         "alignment": card.alignment in ALIGNMENTS,
         "prior": card.prior == {} or (set(card.prior) == set(card.labels) and _is_prior(list(card.prior.values()))),

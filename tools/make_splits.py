@@ -17,13 +17,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from fer_lib.age import range_numbers  # noqa: E402
+from fer_lib.conv_lstm import with_both_ends  # noqa: E402
 from fer_lib.datasets import data_folder  # noqa: E402  the path must be set first
 from fer_lib.datasets.ckplus import FrameSequence, load_apex_frames, load_sequences  # noqa: E402
 from fer_lib.datasets.fer2013 import USAGES, Fer2013, load_fer2013  # noqa: E402
 from fer_lib.datasets.utkface import UtkFace, load_utkface, same_photograph  # noqa: E402
 from fer_lib.errors import InputError  # noqa: E402
+from fer_lib.facs import CodedFrames, coded_frames  # noqa: E402
 from fer_lib.framing import even_odd  # noqa: E402
-from fer_lib.conv_lstm import with_both_ends  # noqa: E402
 from fer_lib.splits import SPLITS, group_folds, write_split  # noqa: E402
 
 SEED = 1
@@ -72,6 +73,21 @@ def ckplus(path: Path, sequences: list[FrameSequence]) -> None:
     )
 
 
+def ck_facs(path: Path, frames: CodedFrames) -> None:
+    """Ten folds by subject, with the emotions as even as that allows."""
+    folds = group_folds(frames.emotion, frames.subject, 10, SEED)
+    write_split(
+        path,
+        data=f"CK+ first and apex frames as face crops of one size, of the {len(frames) // 2} sequences that have FACS "
+        "codes (fer_lib.facs.coded_frames)",
+        rule="ten folds by subject; each fold is reported on by a model that has seen the nine others",
+        command=f"{COMMAND} ck_facs",
+        parts={fold: [frames.name[row] for row in rows] for fold, rows in folds.items()},
+        apart=["subject"],
+        seed=SEED,
+    )
+
+
 def utkface(path: Path, data: UtkFace) -> None:
     """Seven tenths train, one chooses, two report; one picture of a photograph is kept, if its pictures' ages agree."""
     photograph, left_out, kept = same_photograph(data), {"age": [], "copy": []}, []
@@ -107,11 +123,12 @@ MAKERS = {
     "fer2013": (fer2013, lambda folder: load_fer2013(folder / "fer2013" / "fer2013.csv")),
     "ck_apex": (ck_apex, lambda folder: load_apex_frames(folder / "ck_apex")),
     "ckplus": (ckplus, lambda folder: with_both_ends(load_sequences(folder / "ckplus"))[0]),
+    "ck_facs": (ck_facs, lambda folder: coded_frames(folder / "ckplus", folder / "tables" / "ck_facs.csv")),
     "utkface": (utkface, lambda folder: load_utkface(folder / "utkface")),
 }
 
 
-ROWS = {"fer2013": 35_887, "ck_apex": 327, "ckplus": 309, "utkface": 9778}  # of the released files
+ROWS = {"fer2013": 35_887, "ck_apex": 327, "ckplus": 309, "ck_facs": 426, "utkface": 9778}  # of the released files
 
 
 def main(names: list[str]) -> None:
