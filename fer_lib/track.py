@@ -1,0 +1,324 @@
+"""The same person keeps its number from frame to frame, and its probabilities do not flicker.
+
+    tracker, smoother = Tracker(), Smoother()
+    faces = tracker(detector(image), time_s, image)   # + track_id
+    faces = tracker.boxes(time_s)                      # where they are by now, on a frame that no detector saw
+    faces = smoother(recognise(image, faces), time_s)  # emotion and va smoothed, emotion_raw as they came
+
+All times are seconds of the video's own clock, so that variable frame rates and skipped frames need no special care.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from fer_lib.detect import crop_faces
+from fer_lib.faces import Faces
+
+LONGEST_GAP_S = 4.0  # a face unseen for longer is somebody new
+SURE_GAP_S = 0.5  # a face unseen for longer must look alike too, not only be where it was expected
+LOOK_EVERY_S = 0.5  # how often the look of a face that stands alone is learnt
+LOOK_SHARE = 0.3  # of the newest look in the running mean
+# Cosine of two looks, describe_looks(). CK+ faces of one person in two recordings agree in nine of ten pairs, those of
+# two persons before the same wall in the same light in one of eight, those of two UTKFace photos in one of 100.
+AGREE = 0.85
+
+# Motion, in sides of the face (the geometric mean of width and height)
+JITTER = 0.05  # standard deviation of a detector's box
+SPEED = 2.0  # sides/s, of a face seen once
+AGITATION = 4.0  # side^2/s^3, white acceleration: after a second without a detection the place is known to a side
+COAST_S = 1.0  # an unseen face moves on for so long, then waits: few walk on straight for longer
+SIZE_SHARE = 0.5  # of the newest box in the size of the face
+SIZE_SPREAD = 0.35  # of the logarithm of two sizes that may be one face
+GATE = 4.0  # standard deviations
+REACH = 1.5  # the gate is never wider: further off, only the look can tell
+
+LOOK_MARGIN = 0.15  # of the box per side: the best of 0, 0.15, 0.3 and 0.5 on those CK+ faces
+COLOUR_WEIGHT = 1.5  # of the chromaticities beside the grey levels
+
+LOOK_WEIGHT = 2.0  # highest cost of a look that does not agree; that of a place is 1
+GAP_COST = 0.2  # so that a face seen a moment ago comes before one that would have to return
+LIMIT = 3.5  # above the sum of the three: no match
+CUT_CORRELATION = 0.5  # of two thumbnails; the next frame of the same shot has 0.9 and more
+
+SMOOTH_S = 0.3
+SMOOTH_GAP_S = 1.0  # after that long the old probabilities say nothing about the new ones
+
+
+@dataclass
+class _Track:
+    """One face over time. Covariances are those of one axis; x and y share them."""
+
+    track_id: int
+    place: np.ndarray  # (2,) px, the box's centre
+    size: np.ndarray  # (2,) px, width and height
+    score: float
+    roll: float | None
+    seen_s: float
+    velocity: np.ndarray  # (2,) px/s
+    place_var: float  # sides^2
+    both_var: float  # sides^2/s
+    velocity_var: float  # sides^2/s^2
+    look: np.ndarray | None = None  # (D,) of length 1
+    looked_s: float = -np.inf
+
+    @property
+    def side(self) -> float:
+        return float(np.sqrt(self.size[0] * self.size[1]))
+
+    def place_at(self, time_s: float) -> np.ndarray:
+        return self.place + self.velocity * min(time_s - self.seen_s, COAST_S)
+
+    def variances_at(self, time_s: float) -> tuple[float, float, float]:
+        gap = time_s - self.seen_s
+        return (
+            self.place_var + 2 * gap * self.both_var + gap**2 * self.velocity_var + AGITATION * gap**3 / 3,
+            self.both_var + gap * self.velocity_var + AGITATION * gap**2 / 2,
+            self.velocity_var + AGITATION * gap,
+        )
+
+    def see(self, place, size, score: float, roll: float | None, time_s: float) -> None:
+        """Kalman's update with a new box (white-noise acceleration; Bar-Shalom, Li & Kirubarajan 2001, 6.2)."""
+        expected = self.place_at(time_s)
+        place_var, both_var, velocity_var = self.variances_at(time_s)
+        total = place_var + JITTER**2
+        gain, speed_gain = place_var / total, both_var / total
+        self.place = expected + gain * (place - expected)
+        self.velocity = self.velocity + speed_gain * (place - expected)
+        self.place_var, self.both_var = place_var * (1 - gain), both_var * (1 - gain)
+        self.velocity_var = velocity_var - speed_gain * both_var
+        self.size = self.size + SIZE_SHARE * (size - self.size)
+        self.score, self.roll, self.seen_s = score, roll, time_s
+
+    def learn(self, look: np.ndarray, time_s: float) -> None:
+        mean = look if self.look is None else (1 - LOOK_SHARE) * self.look + LOOK_SHARE * look
+        self.look, self.looked_s = mean / max(float(np.linalg.norm(mean)), 1e-9), time_s
+
+
+class Tracker:
+    """Gives the faces of a video their track_id: int32, from 0 in order of appearance, never used twice.
+
+    Motion: a constant-velocity Kalman filter per face as in SORT (Bewley et al. 2016). A box belongs to the face whose
+    expected box it overlaps or lies nearest to, all of a frame at once (Hungarian method). Where that leaves a choice
+    (two faces near one box or the reverse), where a face was away for more than SURE_GAP_S, and after a cut, the looks
+    must agree too. Looks are asked for there, and twice a second of each face that stands alone, so that a costly
+    `describe` is rarely called.
+
+    describe: (image, Faces) -> (N, D) float array, one description per face, compared by cosine; describe_looks by
+        default. An identity network fits here.
+    agree: the cosine from which two descriptions are those of one person; AGREE is for describe_looks.
+    longest_gap_s: a face that was away for longer gets a new id.
+
+    Without pictures, place and motion alone decide, nothing is known of cuts, and a face returns where it was expected.
+    """
+
+    def __init__(
+        self,
+        describe: Callable[[np.ndarray, Faces], np.ndarray] | None = None,
+        agree: float = AGREE,
+        longest_gap_s: float = LONGEST_GAP_S,
+    ):
+        self._describe = describe_looks if describe is None else describe
+        self._agree = agree
+        self._longest_gap_s = longest_gap_s
+        self._tracks: list[_Track] = []
+        self._next_id = 0
+        self._time_s = -np.inf
+        self._thumbnail: np.ndarray | None = None
+        self._shape: tuple[int, int] | None = None
+
+    def __call__(self, faces: Faces, time_s: float, image: np.ndarray | None = None) -> Faces:
+        """The same faces with their track_id. faces: what a detector found in one frame, in any order.
+
+        time_s: of the frame; one that goes back counts as the last one. image: that frame, (H, W, 3) uint8 RGB.
+        """
+        time_s = self._time_s = max(float(time_s), self._time_s)
+        self._tracks = [track for track in self._tracks if time_s - track.seen_s <= self._longest_gap_s]
+        cut = image is not None and self._is_cut(image)
+        boxes = faces.xyxy.astype(np.float64)
+        looks = _Looks(self._describe, image, faces)
+        matches, alone = self._match(boxes, time_s, cut, looks)
+        places, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum(boxes[:, 2:] - boxes[:, :2], 1)
+        ids = np.empty(len(faces), np.int32)
+        newest = []
+        for i in range(len(faces)):
+            seen = places[i], sizes[i], float(faces.score[i]), None if faces.roll is None else float(faces.roll[i])
+            track = matches.get(i)
+            if track is None:
+                start = JITTER**2, 0.0, SPEED**2
+                track = _Track(self._next_id, *seen, time_s, np.zeros(2), *start)
+                self._tracks.append(track)
+                self._next_id += 1
+            else:
+                track.see(*seen, time_s)
+            ids[i] = track.track_id
+            newest.append(track)
+        due = [i for i, track in enumerate(newest) if alone[i] and time_s - track.looked_s >= LOOK_EVERY_S]
+        for i, look in zip(due, looks(due), strict=True) if image is not None else ():
+            newest[i].learn(look, time_s)
+        return replace(faces, track_id=ids)
+
+    def boxes(self, time_s: float) -> Faces:
+        """Where the faces of the last call are at time_s, for a frame without a detection: xyxy, score, track_id, roll.
+
+        They move on with their velocity for at most COAST_S; score and roll are the last ones. Boxes are cut at the
+        picture's edges, when pictures were given; a face that has left is left out.
+        """
+        tracks = [track for track in self._tracks if track.seen_s == self._time_s]
+        if not tracks:
+            return replace(Faces.empty(), track_id=np.zeros(0, np.int32))
+        time_s = max(float(time_s), self._time_s)
+        centres, halves = np.stack([t.place_at(time_s) for t in tracks]), np.stack([t.size for t in tracks]) / 2
+        xyxy = np.concatenate([centres - halves, centres + halves], axis=1).round().astype(np.int32)
+        if self._shape is not None:
+            height, width = self._shape
+            xyxy = np.clip(xyxy, 0, [width, height, width, height]).astype(np.int32)
+        faces = Faces(
+            xyxy,
+            np.array([t.score for t in tracks], np.float32),
+            track_id=np.array([t.track_id for t in tracks], np.int32),
+            roll=None if tracks[0].roll is None else np.array([t.roll for t in tracks], np.float32),
+        )
+        return faces[(xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])]
+
+    def _is_cut(self, image: np.ndarray) -> bool:
+        """Whether this picture has nothing in common with the last one."""
+        before, self._shape = self._thumbnail, image.shape[:2]
+        few = cv2.resize(image, (128, 72), interpolation=cv2.INTER_NEAREST)  # area averages of all of it are slow
+        small = cv2.resize(few, (16, 9), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+        small -= small.mean()
+        self._thumbnail = small
+        if before is None:
+            return False
+        lengths = float(np.linalg.norm(before) * np.linalg.norm(small))
+        return lengths > 0 and float(before @ small) < CUT_CORRELATION * lengths
+
+    def _match(
+        self, boxes: np.ndarray, time_s: float, cut: bool, looks: _Looks
+    ) -> tuple[dict[int, _Track], np.ndarray]:
+        """({row of boxes: its track}, (N,) bool whether the row is far from all faces but its own)."""
+        tracks = self._tracks
+        apart = (overlaps(boxes, boxes) > 0).sum(axis=0) == 1
+        if not tracks or not len(boxes):
+            return {}, apart
+        near = _nearness(tracks, boxes, time_s)
+        close = near > 0
+        gone = np.array([time_s - track.seen_s > SURE_GAP_S for track in tracks])[:, None]
+        cost = 1 - near + GAP_COST * gone
+        apart &= ~(close & ((close.sum(axis=0) > 1) | (close.sum(axis=1, keepdims=True) > 1))).any(axis=0)
+        if not looks.possible:
+            cost[~close] = LIMIT
+        else:
+            sure = close & ~gone & (not cut)  # for these the place is enough, when there is no choice
+            known = np.array([track.look is not None for track in tracks])
+            rows = np.flatnonzero(~(apart & sure.any(axis=0)))
+            alike = np.full(near.shape, np.nan)
+            if len(rows) and known.any():
+                means = np.stack([track.look for track in tracks if track.look is not None])
+                alike[np.ix_(known, rows)] = means @ looks(rows).T
+            cost += np.nan_to_num(np.clip((1 - alike) / (1 - self._agree), 0, LOOK_WEIGHT), nan=0.0)
+            untold = (
+                np.isnan(alike) & close & ~known[:, None] & (not cut)
+            )  # a look that was never learnt disproves nothing
+            cost[~sure & ~untold & ~(alike >= self._agree)] = LIMIT
+        # What may not match costs as much as no match at all, so that it never pushes a good pair apart
+        pairs = zip(*linear_sum_assignment(np.minimum(cost, LIMIT)), strict=True)
+        return {int(i): tracks[t] for t, i in pairs if cost[t, i] < LIMIT}, apart
+
+
+class _Looks:
+    """Looks of the faces of one frame, each computed at most once and only when asked for."""
+
+    def __init__(self, describe: Callable, image: np.ndarray | None, faces: Faces):
+        self.possible = image is not None
+        self._describe, self._image, self._faces = describe, image, faces
+        self._known: dict[int, np.ndarray] = {}
+
+    def __call__(self, rows) -> np.ndarray:
+        """(len(rows), D), each of length 1."""
+        new = [int(i) for i in rows if int(i) not in self._known]
+        if new:
+            looks = np.asarray(self._describe(self._image, self._faces[np.array(new)]), np.float64)
+            looks = looks / np.maximum(np.linalg.norm(looks, axis=1, keepdims=True), 1e-9)
+            self._known |= dict(zip(new, looks, strict=True))
+        return np.array([self._known[int(i)] for i in rows])
+
+
+def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N, M) float64: intersection over union of (N, 4) and (M, 4) boxes x1, y1, x2, y2."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    shared = np.prod(np.maximum(sides, 0), axis=2)
+    areas = [np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1) for boxes in (a, b)]
+    return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
+
+
+def _nearness(tracks: list[_Track], boxes: np.ndarray, time_s: float) -> np.ndarray:
+    """(T, N) in [0, 1]: how well each box fits where each face is expected; 0: out of reach."""
+    places, sizes = np.stack([t.place_at(time_s) for t in tracks]), np.stack([t.size for t in tracks])
+    expected = np.concatenate([places - sizes / 2, places + sizes / 2], axis=1)
+    variances = np.array([t.variances_at(time_s)[0] + 2 * JITTER**2 for t in tracks])
+    spread = np.minimum(variances, (REACH / GATE) ** 2)[:, None]
+    sides = np.array([t.side for t in tracks])[:, None]
+    seen = np.sqrt(np.maximum(boxes[:, 2] - boxes[:, 0], 1) * np.maximum(boxes[:, 3] - boxes[:, 1], 1))
+    moved = ((places[:, None] - (boxes[:, :2] + boxes[:, 2:]) / 2) ** 2).sum(axis=2) / sides**2
+    distance = moved / spread + (np.log(seen / sides) / SIZE_SPREAD) ** 2
+    return np.maximum(1 - distance / GATE**2, overlaps(expected, boxes))
+
+
+def describe_looks(image: np.ndarray, faces: Faces) -> np.ndarray:
+    """(N, 176) float64: 12x12 grey levels of the face without their mean, of length 1, and its 4x4 chromaticities.
+
+    Their cosine does not depend on the brightness or the contrast. It tells the two persons in a picture from each
+    other and knows a face again after seconds; it is no identification: see AGREE.
+    """
+    crops = crop_faces(image, faces, 12, LOOK_MARGIN).astype(np.float64)
+    grey = crops.mean(axis=3).reshape(len(crops), 144)
+    grey -= grey.mean(axis=1, keepdims=True)
+    grey /= np.maximum(np.linalg.norm(grey, axis=1, keepdims=True), 1e-9)
+    cells = crops.reshape(len(crops), 4, 3, 4, 3, 3).mean(axis=(2, 4))
+    chromaticity = cells / (cells.sum(axis=3, keepdims=True) + 30) - 1 / 3  # 30: dark pixels have hardly any colour
+    return np.concatenate([grey, COLOUR_WEIGHT * chromaticity[..., :2].reshape(len(crops), 32)], axis=1)
+
+
+class Smoother:
+    """Exponential smoothing of each face's emotions, valence and arousal, with a time constant in seconds.
+
+    A change is followed to 63 % after smooth_s, and half of it after 0.69 smooth_s, at any frame rate: a value that was
+    held for d seconds weighs 1 - exp(-d / smooth_s). A face starts afresh when it was away for more than SMOOTH_GAP_S.
+
+    smooth_s: 0 leaves the faces as they are. ValueError when it is negative or no number.
+    """
+
+    def __init__(self, smooth_s: float = SMOOTH_S):
+        if not 0 <= smooth_s < np.inf:
+            raise ValueError(f"smooth_s is a time constant in seconds, 0 for none; got {smooth_s}")
+        self.smooth_s = smooth_s
+        self._last: dict[int, tuple[float, np.ndarray | None, np.ndarray | None]] = {}  # time_s, emotion, va by track
+
+    def __call__(self, faces: Faces, time_s: float) -> Faces:
+        """Faces with emotion and va smoothed and emotion_raw as emotion was. faces: of one frame, with track_id.
+
+        Rows of emotion still sum to 1. ValueError when the faces have no track_id.
+        """
+        if not self.smooth_s or faces.emotion is None and faces.va is None:
+            return faces
+        if faces.track_id is None:
+            raise ValueError("these faces have no track_id: run a Tracker first")
+        self._last = {t: last for t, last in self._last.items() if time_s - last[0] <= SMOOTH_GAP_S}
+        emotion, va = (None if array is None else array.copy() for array in (faces.emotion, faces.va))
+        for i, track in enumerate(faces.track_id.tolist()):
+            if track in self._last:
+                before_s, *before = self._last[track]
+                share = 1 - np.exp(-max(time_s - before_s, 0) / self.smooth_s)
+                for array, old in zip((emotion, va), before, strict=True):
+                    if array is not None and old is not None:
+                        array[i] = old + share * (array[i] - old)
+            rows = (None if array is None else array[i].copy() for array in (emotion, va))
+            self._last[track] = (time_s, *rows)
+        return replace(faces, emotion=emotion, va=va, emotion_raw=faces.emotion)
