@@ -10,6 +10,7 @@ All times are seconds of the video's own clock, so that variable frame rates and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -52,47 +53,48 @@ SMOOTH_GAP_S = 1.0  # after that long the old probabilities say nothing about th
 
 @dataclass
 class _Track:
-    """One face over time. Covariances are those of one axis; x and y share them."""
+    """One face over time, in plain numbers: numpy is slow on so few. x and y share their covariance."""
 
     track_id: int
-    place: np.ndarray  # (2,) px, the box's centre
-    size: np.ndarray  # (2,) px, width and height
+    x: float  # px, the box's centre
+    y: float
+    width: float  # px
+    height: float
     score: float
     roll: float | None
     seen_s: float
-    velocity: np.ndarray  # (2,) px/s
-    place_var: float  # sides^2
-    both_var: float  # sides^2/s
-    velocity_var: float  # sides^2/s^2
+    x_speed: float = 0.0  # px/s
+    y_speed: float = 0.0
+    place_var: float = JITTER**2  # sides^2
+    both_var: float = 0.0  # sides^2/s
+    speed_var: float = SPEED**2  # sides^2/s^2
     look: np.ndarray | None = None  # (D,) of length 1
     looked_s: float = -np.inf
 
-    @property
-    def side(self) -> float:
-        return float(np.sqrt(self.size[0] * self.size[1]))
-
-    def place_at(self, time_s: float) -> np.ndarray:
-        return self.place + self.velocity * min(time_s - self.seen_s, COAST_S)
+    def box_at(self, time_s: float) -> tuple[float, float, float, float]:
+        """Centre x and y, width and height, expected at a time."""
+        gap = min(time_s - self.seen_s, COAST_S)
+        return self.x + gap * self.x_speed, self.y + gap * self.y_speed, self.width, self.height
 
     def variances_at(self, time_s: float) -> tuple[float, float, float]:
         gap = time_s - self.seen_s
         return (
-            self.place_var + 2 * gap * self.both_var + gap**2 * self.velocity_var + AGITATION * gap**3 / 3,
-            self.both_var + gap * self.velocity_var + AGITATION * gap**2 / 2,
-            self.velocity_var + AGITATION * gap,
+            self.place_var + 2 * gap * self.both_var + gap**2 * self.speed_var + AGITATION * gap**3 / 3,
+            self.both_var + gap * self.speed_var + AGITATION * gap**2 / 2,
+            self.speed_var + AGITATION * gap,
         )
 
-    def see(self, place, size, score: float, roll: float | None, time_s: float) -> None:
+    def see(self, box: tuple[float, ...], score: float, roll: float | None, time_s: float) -> None:
         """Kalman's update with a new box (white-noise acceleration; Bar-Shalom, Li & Kirubarajan 2001, 6.2)."""
-        expected = self.place_at(time_s)
-        place_var, both_var, velocity_var = self.variances_at(time_s)
+        x, y, width, height = self.box_at(time_s)
+        place_var, both_var, speed_var = self.variances_at(time_s)
         total = place_var + JITTER**2
         gain, speed_gain = place_var / total, both_var / total
-        self.place = expected + gain * (place - expected)
-        self.velocity = self.velocity + speed_gain * (place - expected)
+        self.x, self.y = x + gain * (box[0] - x), y + gain * (box[1] - y)
+        self.x_speed, self.y_speed = self.x_speed + speed_gain * (box[0] - x), self.y_speed + speed_gain * (box[1] - y)
         self.place_var, self.both_var = place_var * (1 - gain), both_var * (1 - gain)
-        self.velocity_var = velocity_var - speed_gain * both_var
-        self.size = self.size + SIZE_SHARE * (size - self.size)
+        self.speed_var = speed_var - speed_gain * both_var
+        self.width, self.height = width + SIZE_SHARE * (box[2] - width), height + SIZE_SHARE * (box[3] - height)
         self.score, self.roll, self.seen_s = score, roll, time_s
 
     def learn(self, look: np.ndarray, time_s: float) -> None:
@@ -140,28 +142,24 @@ class Tracker:
         time_s = self._time_s = max(float(time_s), self._time_s)
         self._tracks = [track for track in self._tracks if time_s - track.seen_s <= self._longest_gap_s]
         cut = image is not None and self._is_cut(image)
-        boxes = faces.xyxy.astype(np.float64)
+        boxes = [((a + c) / 2, (b + d) / 2, max(c - a, 1), max(d - b, 1)) for a, b, c, d in faces.xyxy.tolist()]
+        rolls = [None] * len(faces) if faces.roll is None else faces.roll.tolist()
         looks = _Looks(self._describe, image, faces)
         matches, alone = self._match(boxes, time_s, cut, looks)
-        places, sizes = (boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum(boxes[:, 2:] - boxes[:, :2], 1)
-        ids = np.empty(len(faces), np.int32)
         newest = []
-        for i in range(len(faces)):
-            seen = places[i], sizes[i], float(faces.score[i]), None if faces.roll is None else float(faces.roll[i])
+        for i, (box, score, roll) in enumerate(zip(boxes, faces.score.tolist(), rolls, strict=True)):
             track = matches.get(i)
             if track is None:
-                start = JITTER**2, 0.0, SPEED**2
-                track = _Track(self._next_id, *seen, time_s, np.zeros(2), *start)
+                track = _Track(self._next_id, *box, score, roll, time_s)
                 self._tracks.append(track)
                 self._next_id += 1
             else:
-                track.see(*seen, time_s)
-            ids[i] = track.track_id
+                track.see(box, score, roll, time_s)
             newest.append(track)
         due = [i for i, track in enumerate(newest) if alone[i] and time_s - track.looked_s >= LOOK_EVERY_S]
         for i, look in zip(due, looks(due), strict=True) if image is not None else ():
             newest[i].learn(look, time_s)
-        return replace(faces, track_id=ids)
+        return replace(faces, track_id=np.array([track.track_id for track in newest], np.int32))
 
     def boxes(self, time_s: float) -> Faces:
         """Where the faces of the last call are at time_s, for a frame without a detection: xyxy, score, track_id, roll.
@@ -173,8 +171,8 @@ class Tracker:
         if not tracks:
             return replace(Faces.empty(), track_id=np.zeros(0, np.int32))
         time_s = max(float(time_s), self._time_s)
-        centres, halves = np.stack([t.place_at(time_s) for t in tracks]), np.stack([t.size for t in tracks]) / 2
-        xyxy = np.concatenate([centres - halves, centres + halves], axis=1).round().astype(np.int32)
+        corners = [(x - w / 2, y - h / 2, x + w / 2, y + h / 2) for x, y, w, h in (t.box_at(time_s) for t in tracks)]
+        xyxy = np.array(corners).round().astype(np.int32)
         if self._shape is not None:
             height, width = self._shape
             xyxy = np.clip(xyxy, 0, [width, height, width, height]).astype(np.int32)
@@ -198,34 +196,33 @@ class Tracker:
         lengths = float(np.linalg.norm(before) * np.linalg.norm(small))
         return lengths > 0 and float(before @ small) < CUT_CORRELATION * lengths
 
-    def _match(
-        self, boxes: np.ndarray, time_s: float, cut: bool, looks: _Looks
-    ) -> tuple[dict[int, _Track], np.ndarray]:
+    def _match(self, boxes: list, time_s: float, cut: bool, looks: _Looks) -> tuple[dict[int, _Track], np.ndarray]:
         """({row of boxes: its track}, (N,) bool whether the row is far from all faces but its own)."""
         tracks = self._tracks
-        apart = (overlaps(boxes, boxes) > 0).sum(axis=0) == 1
-        if not tracks or not len(boxes):
-            return {}, apart
-        near = _nearness(tracks, boxes, time_s)
+        near = np.array([[_nearness(track, box, time_s) for box in boxes] for track in tracks])
+        near = near.reshape(len(tracks), len(boxes))
         close = near > 0
-        gone = np.array([time_s - track.seen_s > SURE_GAP_S for track in tracks])[:, None]
+        touching = [any(_overlap(a, b) > 0 for b in boxes if b is not a) for a in boxes]
+        crowded = close & ((close.sum(axis=0) > 1) | (close.sum(axis=1) > 1)[:, None])
+        apart = ~(np.array(touching, bool) | crowded.any(axis=0))
+        gone = np.array([time_s - track.seen_s > SURE_GAP_S for track in tracks], bool)[:, None]
+        sure = close & ~gone & (not cut)  # for these the place is enough, when there is no choice
+        settled = apart & sure.any(axis=0)
+        if settled.all():
+            return {i: tracks[sure[:, i].argmax()] for i in range(len(boxes))}, apart
         cost = 1 - near + GAP_COST * gone
-        apart &= ~(close & ((close.sum(axis=0) > 1) | (close.sum(axis=1, keepdims=True) > 1))).any(axis=0)
         if not looks.possible:
             cost[~close] = LIMIT
         else:
-            sure = close & ~gone & (not cut)  # for these the place is enough, when there is no choice
-            known = np.array([track.look is not None for track in tracks])
-            rows = np.flatnonzero(~(apart & sure.any(axis=0)))
+            known = np.array([track.look is not None for track in tracks], bool)
+            rows = np.flatnonzero(~settled)
             alike = np.full(near.shape, np.nan)
-            if len(rows) and known.any():
+            if known.any():
                 means = np.stack([track.look for track in tracks if track.look is not None])
                 alike[np.ix_(known, rows)] = means @ looks(rows).T
             cost += np.nan_to_num(np.clip((1 - alike) / (1 - self._agree), 0, LOOK_WEIGHT), nan=0.0)
-            untold = (
-                np.isnan(alike) & close & ~known[:, None] & (not cut)
-            )  # a look that was never learnt disproves nothing
-            cost[~sure & ~untold & ~(alike >= self._agree)] = LIMIT
+            unknown = close & ~known[:, None] & (not cut)  # a look that was never learnt disproves nothing
+            cost[~sure & ~unknown & ~(alike >= self._agree)] = LIMIT
         # What may not match costs as much as no match at all, so that it never pushes a good pair apart
         pairs = zip(*linear_sum_assignment(np.minimum(cost, LIMIT)), strict=True)
         return {int(i): tracks[t] for t, i in pairs if cost[t, i] < LIMIT}, apart
@@ -249,26 +246,22 @@ class _Looks:
         return np.array([self._known[int(i)] for i in rows])
 
 
-def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(N, M) float64: intersection over union of (N, 4) and (M, 4) boxes x1, y1, x2, y2."""
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
-    shared = np.prod(np.maximum(sides, 0), axis=2)
-    areas = [np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1) for boxes in (a, b)]
-    return shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-9)
+def _overlap(a, b) -> float:
+    """Intersection over union of two boxes, each (centre x, centre y, width, height)."""
+    width = min(a[0] + a[2] / 2, b[0] + b[2] / 2) - max(a[0] - a[2] / 2, b[0] - b[2] / 2)
+    height = min(a[1] + a[3] / 2, b[1] + b[3] / 2) - max(a[1] - a[3] / 2, b[1] - b[3] / 2)
+    shared = max(width, 0) * max(height, 0)
+    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
 
 
-def _nearness(tracks: list[_Track], boxes: np.ndarray, time_s: float) -> np.ndarray:
-    """(T, N) in [0, 1]: how well each box fits where each face is expected; 0: out of reach."""
-    places, sizes = np.stack([t.place_at(time_s) for t in tracks]), np.stack([t.size for t in tracks])
-    expected = np.concatenate([places - sizes / 2, places + sizes / 2], axis=1)
-    variances = np.array([t.variances_at(time_s)[0] + 2 * JITTER**2 for t in tracks])
-    spread = np.minimum(variances, (REACH / GATE) ** 2)[:, None]
-    sides = np.array([t.side for t in tracks])[:, None]
-    seen = np.sqrt(np.maximum(boxes[:, 2] - boxes[:, 0], 1) * np.maximum(boxes[:, 3] - boxes[:, 1], 1))
-    moved = ((places[:, None] - (boxes[:, :2] + boxes[:, 2:]) / 2) ** 2).sum(axis=2) / sides**2
-    distance = moved / spread + (np.log(seen / sides) / SIZE_SPREAD) ** 2
-    return np.maximum(1 - distance / GATE**2, overlaps(expected, boxes))
+def _nearness(track: _Track, box, time_s: float) -> float:
+    """In [0, 1]: how well a box fits where a face is expected, by overlap or by distance; 0: out of reach."""
+    expected = track.box_at(time_s)
+    area = expected[2] * expected[3]
+    variance = min(track.variances_at(time_s)[0] + 2 * JITTER**2, (REACH / GATE) ** 2)
+    moved = ((box[0] - expected[0]) ** 2 + (box[1] - expected[1]) ** 2) / area / variance
+    grown = (math.log(box[2] * box[3] / area) / 2 / SIZE_SPREAD) ** 2
+    return max(1 - (moved + grown) / GATE**2, _overlap(expected, box))
 
 
 def describe_looks(image: np.ndarray, faces: Faces) -> np.ndarray:
