@@ -25,9 +25,9 @@ LONGEST_GAP_S = 4.0  # a face unseen for longer is somebody new
 SURE_GAP_S = 0.5  # a face unseen for longer must look alike too, not only be where it was expected
 LOOK_EVERY_S = 0.5  # how often the look of a face that stands alone is learnt
 LOOK_SHARE = 0.3  # of the newest look in the running mean
-# Cosine of two looks, describe_looks(). CK+ faces of one person in two recordings agree in nine of ten pairs, those of
-# two persons before the same wall in the same light in one of eight, those of two UTKFace photos in one of 100.
-AGREE = 0.85
+# Cosine of two looks, describe_looks(), by CK+ faces: one person's in two recordings agree in more than nine of ten
+# pairs, those of two persons before the same wall in the same light in a fifth; by UTKFace photos: two persons' in 1 %.
+AGREE = 0.88
 
 # Motion, in sides of the face (the geometric mean of width and height)
 JITTER = 0.05  # standard deviation of a detector's box
@@ -40,7 +40,7 @@ GATE = 4.0  # standard deviations
 REACH = 1.5  # the gate is never wider: further off, only the look can tell
 
 LOOK_MARGIN = 0.15  # of the box per side: the best of 0, 0.15, 0.3 and 0.5 on those CK+ faces
-COLOUR_WEIGHT = 1.5  # of the chromaticities beside the grey levels
+COLOUR_WEIGHT = 2.0  # of the chromaticities beside the grey levels
 
 LOOK_WEIGHT = 2.0  # highest cost of a look that does not agree; that of a place is 1
 GAP_COST = 0.2  # so that a face seen a moment ago comes before one that would have to return
@@ -68,7 +68,7 @@ class _Track:
     place_var: float = JITTER**2  # sides^2
     both_var: float = 0.0  # sides^2/s
     speed_var: float = SPEED**2  # sides^2/s^2
-    look: np.ndarray | None = None  # (D,) of length 1
+    look: np.ndarray | None = None  # (P, D), each part of length 1
     looked_s: float = -np.inf
 
     def box_at(self, time_s: float) -> tuple[float, float, float, float]:
@@ -99,7 +99,7 @@ class _Track:
 
     def learn(self, look: np.ndarray, time_s: float) -> None:
         mean = look if self.look is None else (1 - LOOK_SHARE) * self.look + LOOK_SHARE * look
-        self.look, self.looked_s = mean / max(float(np.linalg.norm(mean)), 1e-9), time_s
+        self.look, self.looked_s = _unit(mean), time_s
 
 
 class Tracker:
@@ -111,8 +111,9 @@ class Tracker:
     must agree too. Looks are asked for there, and twice a second of each face that stands alone, so that a costly
     `describe` is rarely called.
 
-    describe: (image, Faces) -> (N, D) float array, one description per face, compared by cosine; describe_looks by
-        default. An identity network fits here.
+    describe: (image, Faces) -> (N, D) float array, one description per face, compared by cosine; or (N, P, D), of P
+        parts of which the most alike counts, as the others may be hidden. describe_looks by default; an identity
+        network fits here.
     agree: the cosine from which two descriptions are those of one person; AGREE is for describe_looks.
     longest_gap_s: a face that was away for longer gets a new id.
 
@@ -219,7 +220,7 @@ class Tracker:
             alike = np.full(near.shape, np.nan)
             if known.any():
                 means = np.stack([track.look for track in tracks if track.look is not None])
-                alike[np.ix_(known, rows)] = means @ looks(rows).T
+                alike[np.ix_(known, rows)] = np.einsum("tpd,npd->tnp", means, looks(rows)).max(axis=2)
             cost += np.nan_to_num(np.clip((1 - alike) / (1 - self._agree), 0, LOOK_WEIGHT), nan=0.0)
             unknown = close & ~known[:, None] & (not cut)  # a look that was never learnt disproves nothing
             cost[~sure & ~unknown & ~(alike >= self._agree)] = LIMIT
@@ -237,11 +238,11 @@ class _Looks:
         self._known: dict[int, np.ndarray] = {}
 
     def __call__(self, rows) -> np.ndarray:
-        """(len(rows), D), each of length 1."""
+        """(len(rows), P, D), each part of length 1."""
         new = [int(i) for i in rows if int(i) not in self._known]
         if new:
             looks = np.asarray(self._describe(self._image, self._faces[np.array(new)]), np.float64)
-            looks = looks / np.maximum(np.linalg.norm(looks, axis=1, keepdims=True), 1e-9)
+            looks = _unit(looks[:, None] if looks.ndim == 2 else looks)
             self._known |= dict(zip(new, looks, strict=True))
         return np.array([self._known[int(i)] for i in rows])
 
@@ -265,18 +266,24 @@ def _nearness(track: _Track, box, time_s: float) -> float:
 
 
 def describe_looks(image: np.ndarray, faces: Faces) -> np.ndarray:
-    """(N, 176) float64: 12x12 grey levels of the face without their mean, of length 1, and its 4x4 chromaticities.
+    """(N, 2, 88) float64: the left and the right half of each face, as two parts of which one may be hidden.
 
-    Their cosine does not depend on the brightness or the contrast. It tells the two persons in a picture from each
-    other and knows a face again after seconds; it is no identification: see AGREE.
+    Of each half 12x6 grey levels without their mean, of length 1, and 4x2 chromaticities. Their cosine does not depend
+    on the brightness or the contrast. It tells the two persons in a picture from each other and knows a face again
+    after seconds; it is no identification: see AGREE.
     """
     crops = crop_faces(image, faces, 12, LOOK_MARGIN).astype(np.float64)
-    grey = crops.mean(axis=3).reshape(len(crops), 144)
-    grey -= grey.mean(axis=1, keepdims=True)
-    grey /= np.maximum(np.linalg.norm(grey, axis=1, keepdims=True), 1e-9)
-    cells = crops.reshape(len(crops), 4, 3, 4, 3, 3).mean(axis=(2, 4))
-    chromaticity = cells / (cells.sum(axis=3, keepdims=True) + 30) - 1 / 3  # 30: dark pixels have hardly any colour
-    return np.concatenate([grey, COLOUR_WEIGHT * chromaticity[..., :2].reshape(len(crops), 32)], axis=1)
+    halves = crops.reshape(len(crops), 12, 2, 6, 3).transpose(0, 2, 1, 3, 4)
+    grey = halves.mean(axis=4).reshape(len(crops), 2, 72)
+    grey = _unit(grey - grey.mean(axis=2, keepdims=True))
+    cells = halves.reshape(len(crops), 2, 4, 3, 2, 3, 3).mean(axis=(3, 5))
+    chromaticity = cells / (cells.sum(axis=4, keepdims=True) + 30) - 1 / 3  # 30: dark pixels have hardly any colour
+    return np.concatenate([grey, COLOUR_WEIGHT * chromaticity[..., :2].reshape(len(crops), 2, 16)], axis=2)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Along the last axis of length 1, or 0 where there is nothing."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
 
 
 class Smoother:
