@@ -207,7 +207,7 @@ def track_scene(scene: Scene, detect: Callable, tracker, every: int = 1) -> tupl
     truth, tracked = [], []
     for index, (time_s, image, faces) in enumerate(scene):
         truth.append(faces)
-        tracked.append(tracker.boxes(time_s) if index % every else tracker(detect(image), time_s, image))
+        tracked.append(tracker.boxes(time_s, image) if index % every else tracker(detect(image), time_s, image))
     return truth, tracked
 
 

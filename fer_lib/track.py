@@ -28,6 +28,7 @@ LOOK_SHARE = 0.3  # of the newest look in the running mean
 # Cosine of two looks, describe_looks(), by CK+ faces: one person's in two recordings agree in more than nine of ten
 # pairs, those of two persons before the same wall in the same light in a fifth; by UTKFace photos: two persons' in 1 %.
 AGREE = 0.88
+PLACE_HELPS = 0.2  # by how much less a look need agree where a face is expected: it returns half hidden or turned
 
 # Motion, in sides of the face (the geometric mean of width and height)
 JITTER = 0.05  # standard deviation of a detector's box
@@ -43,7 +44,7 @@ LOOK_MARGIN = 0.15  # of the box per side: the best of 0, 0.15, 0.3 and 0.5 on t
 COLOUR_WEIGHT = 2.0  # of the chromaticities beside the grey levels
 
 LOOK_WEIGHT = 2.0  # highest cost of a look that does not agree; that of a place is 1
-GAP_COST = 0.2  # so that a face seen a moment ago comes before one that would have to return
+MISSED_COST = 0.2  # so that, all else equal, the face seen in the last call comes before one that was hidden
 LIMIT = 3.5  # above the sum of the three: no match
 CUT_CORRELATION = 0.5  # of two thumbnails; the next frame of the same shot has 0.9 and more
 
@@ -88,7 +89,7 @@ class _Track:
         """Kalman's update with a new box (white-noise acceleration; Bar-Shalom, Li & Kirubarajan 2001, 6.2)."""
         x, y, width, height = self.box_at(time_s)
         place_var, both_var, speed_var = self.variances_at(time_s)
-        total = place_var + JITTER**2
+        total = place_var + JITTER**2 + _grown(box, (x, y, width, height)) ** 2  # half a face's box jumps and swells
         gain, speed_gain = place_var / total, both_var / total
         self.x, self.y = x + gain * (box[0] - x), y + gain * (box[1] - y)
         self.x_speed, self.y_speed = self.x_speed + speed_gain * (box[0] - x), self.y_speed + speed_gain * (box[1] - y)
@@ -131,7 +132,8 @@ class Tracker:
         self._longest_gap_s = longest_gap_s
         self._tracks: list[_Track] = []
         self._next_id = 0
-        self._time_s = -np.inf
+        self._time_s = self._before_s = -np.inf  # of the last call, and of the one before
+        self._cut = False  # since the last call
         self._thumbnail: np.ndarray | None = None
         self._shape: tuple[int, int] | None = None
 
@@ -140,12 +142,14 @@ class Tracker:
 
         time_s: of the frame; one that goes back counts as the last one. image: that frame, (H, W, 3) uint8 RGB.
         """
-        time_s = self._time_s = max(float(time_s), self._time_s)
+        self._before_s, self._time_s = self._time_s, max(float(time_s), self._time_s)
+        time_s = self._time_s
         self._tracks = [track for track in self._tracks if time_s - track.seen_s <= self._longest_gap_s]
-        cut = image is not None and self._is_cut(image)
-        boxes = [((a + c) / 2, (b + d) / 2, max(c - a, 1), max(d - b, 1)) for a, b, c, d in faces.xyxy.tolist()]
+        cut = self._cut or (image is not None and self._is_cut(image))
+        self._cut = False
+        boxes = [_whole(*box, self._shape) for box in faces.xyxy.tolist()]
         rolls = [None] * len(faces) if faces.roll is None else faces.roll.tolist()
-        looks = _Looks(self._describe, image, faces)
+        looks = _Looks(self._describe, image, faces, boxes)
         matches, alone = self._match(boxes, time_s, cut, looks)
         newest = []
         for i, (box, score, roll) in enumerate(zip(boxes, faces.score.tolist(), rolls, strict=True)):
@@ -162,13 +166,15 @@ class Tracker:
             newest[i].learn(look, time_s)
         return replace(faces, track_id=np.array([track.track_id for track in newest], np.int32))
 
-    def boxes(self, time_s: float) -> Faces:
+    def boxes(self, time_s: float, image: np.ndarray | None = None) -> Faces:
         """Where the faces of the last call are at time_s, for a frame without a detection: xyxy, score, track_id, roll.
 
         They move on with their velocity for at most COAST_S; score and roll are the last ones. Boxes are cut at the
-        picture's edges, when pictures were given; a face that has left is left out.
+        picture's edges, when pictures were given; a face that has left is left out. image: that frame, to see a cut,
+        after which no face is known until the next call.
         """
-        tracks = [track for track in self._tracks if track.seen_s == self._time_s]
+        self._cut = self._cut or (image is not None and self._is_cut(image))
+        tracks = [track for track in self._tracks if track.seen_s == self._time_s and not self._cut]
         if not tracks:
             return replace(Faces.empty(), track_id=np.zeros(0, np.int32))
         time_s = max(float(time_s), self._time_s)
@@ -206,12 +212,13 @@ class Tracker:
         touching = [any(_overlap(a, b) > 0 for b in boxes if b is not a) for a in boxes]
         crowded = close & ((close.sum(axis=0) > 1) | (close.sum(axis=1) > 1)[:, None])
         apart = ~(np.array(touching, bool) | crowded.any(axis=0))
+        missed = np.array([track.seen_s < self._before_s for track in tracks], bool)[:, None]
         gone = np.array([time_s - track.seen_s > SURE_GAP_S for track in tracks], bool)[:, None]
         sure = close & ~gone & (not cut)  # for these the place is enough, when there is no choice
         settled = apart & sure.any(axis=0)
         if settled.all():
             return {i: tracks[sure[:, i].argmax()] for i in range(len(boxes))}, apart
-        cost = 1 - near + GAP_COST * gone
+        cost = 1 - near + MISSED_COST * missed
         if not looks.possible:
             cost[~close] = LIMIT
         else:
@@ -223,7 +230,8 @@ class Tracker:
                 alike[np.ix_(known, rows)] = np.einsum("tpd,npd->tnp", means, looks(rows)).max(axis=2)
             cost += np.nan_to_num(np.clip((1 - alike) / (1 - self._agree), 0, LOOK_WEIGHT), nan=0.0)
             unknown = close & ~known[:, None] & (not cut)  # a look that was never learnt disproves nothing
-            cost[~sure & ~unknown & ~(alike >= self._agree)] = LIMIT
+            enough = self._agree - PLACE_HELPS * (0 if cut else near)
+            cost[~sure & ~unknown & ~(alike >= enough)] = LIMIT
         # What may not match costs as much as no match at all, so that it never pushes a good pair apart
         pairs = zip(*linear_sum_assignment(np.minimum(cost, LIMIT)), strict=True)
         return {int(i): tracks[t] for t, i in pairs if cost[t, i] < LIMIT}, apart
@@ -232,8 +240,10 @@ class Tracker:
 class _Looks:
     """Looks of the faces of one frame, each computed at most once and only when asked for."""
 
-    def __init__(self, describe: Callable, image: np.ndarray | None, faces: Faces):
+    def __init__(self, describe: Callable, image: np.ndarray | None, faces: Faces, boxes: list):
         self.possible = image is not None
+        corners = [(x - w / 2, y - h / 2, x + w / 2, y + h / 2) for x, y, w, h in boxes]
+        faces = replace(faces, xyxy=np.array(corners).reshape(-1, 4).round().astype(np.int32))
         self._describe, self._image, self._faces = describe, image, faces
         self._known: dict[int, np.ndarray] = {}
 
@@ -255,14 +265,29 @@ def _overlap(a, b) -> float:
     return shared / (a[2] * a[3] + b[2] * b[3] - shared)
 
 
+def _grown(a, b) -> float:
+    """Logarithm of the ratio of two boxes' sides."""
+    return math.log(a[2] * a[3] / (b[2] * b[3])) / 2
+
+
+def _whole(x1: int, y1: int, x2: int, y2: int, shape: tuple[int, int] | None) -> tuple[float, float, float, float]:
+    """Centre and size of a box; what the picture's edge has cut off a face is put back, as far as a square."""
+    width, height = max(x2 - x1, 1), max(y2 - y1, 1)
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    if shape is not None and width < height and (x1 <= 0) != (x2 >= shape[1]):
+        x, width = (x2 - height / 2 if x1 <= 0 else x1 + height / 2), height
+    elif shape is not None and height < width and (y1 <= 0) != (y2 >= shape[0]):
+        y, height = (y2 - width / 2 if y1 <= 0 else y1 + width / 2), width
+    return x, y, width, height
+
+
 def _nearness(track: _Track, box, time_s: float) -> float:
     """In [0, 1]: how well a box fits where a face is expected, by overlap or by distance; 0: out of reach."""
     expected = track.box_at(time_s)
     area = expected[2] * expected[3]
     variance = min(track.variances_at(time_s)[0] + 2 * JITTER**2, (REACH / GATE) ** 2)
     moved = ((box[0] - expected[0]) ** 2 + (box[1] - expected[1]) ** 2) / area / variance
-    grown = (math.log(box[2] * box[3] / area) / 2 / SIZE_SPREAD) ** 2
-    return max(1 - (moved + grown) / GATE**2, _overlap(expected, box))
+    return max(1 - (moved + (_grown(box, expected) / SIZE_SPREAD) ** 2) / GATE**2, _overlap(expected, box))
 
 
 def describe_looks(image: np.ndarray, faces: Faces) -> np.ndarray:
