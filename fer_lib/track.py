@@ -28,7 +28,7 @@ LOOK_SHARE = 0.3  # of the newest look in the running mean
 # Cosine of two looks, describe_looks(), by CK+ faces: one person's in two recordings agree in more than nine of ten
 # pairs, those of two persons before the same wall in the same light in a fifth; by UTKFace photos: two persons' in 1 %.
 AGREE = 0.88
-PLACE_HELPS = 0.2  # by how much less a look need agree where a face is expected: it returns half hidden or turned
+PLACE_HELPS = 0.35  # share by which a look need agree less just where a face is expected: it returns half hidden
 
 # Motion, in sides of the face (the geometric mean of width and height)
 JITTER = 0.05  # standard deviation of a detector's box
@@ -45,7 +45,8 @@ COLOUR_WEIGHT = 2.0  # of the chromaticities beside the grey levels
 
 LOOK_WEIGHT = 2.0  # highest cost of a look that does not agree; that of a place is 1
 MISSED_COST = 0.2  # so that, all else equal, the face seen in the last call comes before one that was hidden
-LIMIT = 3.5  # above the sum of the three: no match
+GONE_COST = 0.5  # more where it was hidden for more than SURE_GAP_S
+LIMIT = 4.0  # above the sum of all: no match
 CUT_CORRELATION = 0.5  # of two thumbnails; the next frame of the same shot has 0.9 and more
 
 SMOOTH_S = 0.3
@@ -218,7 +219,7 @@ class Tracker:
         settled = apart & sure.any(axis=0)
         if settled.all():
             return {i: tracks[sure[:, i].argmax()] for i in range(len(boxes))}, apart
-        cost = 1 - near + MISSED_COST * missed
+        cost = 1 - near + MISSED_COST * missed + GONE_COST * gone
         if not looks.possible:
             cost[~close] = LIMIT
         else:
@@ -230,7 +231,7 @@ class Tracker:
                 alike[np.ix_(known, rows)] = np.einsum("tpd,npd->tnp", means, looks(rows)).max(axis=2)
             cost += np.nan_to_num(np.clip((1 - alike) / (1 - self._agree), 0, LOOK_WEIGHT), nan=0.0)
             unknown = close & ~known[:, None] & (not cut)  # a look that was never learnt disproves nothing
-            enough = self._agree - PLACE_HELPS * (0 if cut else near)
+            enough = self._agree * (1 - PLACE_HELPS * (0 if cut else near))
             cost[~sure & ~unknown & ~(alike >= enough)] = LIMIT
         # What may not match costs as much as no match at all, so that it never pushes a good pair apart
         pairs = zip(*linear_sum_assignment(np.minimum(cost, LIMIT)), strict=True)

@@ -134,6 +134,52 @@ def test_after_a_cut_only_the_look_counts():
         assert ids(tracker.boxes(10 / 25)) == [wanted], "who was not found after the cut is nowhere"
 
 
+def test_a_cut_between_detections_leaves_no_boxes():
+    tracker = Tracker()
+    for i in range(10):
+        tracker(boxes((160, 90)), i / 25, picture((0, 160, 90)))
+    shot = picture((1, 160, 90), ground=np.rot90(EMPTY, 2))
+    assert ids(tracker.boxes(0.38, picture((0, 160, 90)))) == [0]
+    assert len(tracker.boxes(0.40, shot)) == len(tracker.boxes(0.42, shot)) == 0
+    assert ids(tracker(boxes((160, 90)), 0.44, shot)) == [1], "the cut is remembered"
+    assert ids(tracker.boxes(0.46, shot)) == [1]
+
+
+@pytest.mark.parametrize("hidden", ["left", "right"])
+def test_who_returns_half_hidden_is_known_by_the_other_half(hidden):
+    tracker = Tracker()
+    for i in range(10):
+        tracker(boxes((40, 40)), i / 25, picture((0, 40, 40)))
+    image = picture((0, 280, 130))
+    image[:, slice(240, 278) if hidden == "left" else slice(282, 320)] = 90
+    assert ids(tracker(boxes((280, 130)), 3.0, image)) == [0]
+
+
+def test_a_face_that_the_edge_cuts_off_is_known():
+    """Boxes end at the picture's edge; he leaves on the left and comes back on the right."""
+    tracker = Tracker()
+    for x in range(160, 0, -8):
+        seen = boxes((x, 90))
+        seen.xyxy[:, 0] = np.maximum(seen.xyxy[:, 0], 0)
+        assert ids(tracker(seen, (160 - x) / 200, picture((0, x, 90)))) == [0]
+    assert tracker.boxes(0.8).xyxy[0, 0] == 0
+    seen = boxes((312, 60))
+    seen.xyxy[:, 2] = 320
+    assert ids(tracker(seen, 3.0, picture((0, 312, 60)))) == [0]
+
+
+def test_a_turned_head_does_not_take_the_number_of_one_who_is_gone():
+    """Its box goes on where it was; only its look has changed, to one between the two."""
+    tracker, images = Tracker(), [picture((n, 160, 90)) for n in (0, 1)]
+    for i in range(10):
+        tracker(boxes((160, 90)), i / 25, images[0])
+    tracker(boxes(), 0.4, EMPTY)
+    for i in range(10):
+        assert ids(tracker(boxes((190, 90)), 1.4 + i / 25, picture((1, 190, 90)))) == [1]
+    between = (picture((0, 190, 90)).astype(int) + picture((1, 190, 90))) // 2
+    assert ids(tracker(boxes((190, 90)), 1.8, between.astype(np.uint8))) == [1]
+
+
 def test_an_expensive_description_is_rarely_asked_for():
     asked = []
 
