@@ -47,17 +47,19 @@ class Faces:
     roll: np.ndarray | None = None  # (N,) float32 degrees of the line through the eyes, clockwise; None: not known
     uncertain_below: float = 0.0  # a face whose highest probability is below this is called uncertain
     age: np.ndarray | None = None  # (N,) float32 years
+    emotion_raw: np.ndarray | None = None  # (N, C) float32, emotion before it was smoothed over time; None: it was not
 
     def __post_init__(self):
         rows = len(self.xyxy)
         if self.xyxy.shape != (rows, 4):
             raise ValueError(f"xyxy must be (N, 4), got {self.xyxy.shape}")
-        for name in ("score", "emotion", "va", "track_id", "roll", "age"):
+        for name in ("score", "emotion", "va", "track_id", "roll", "age", "emotion_raw"):
             array = getattr(self, name)
             if array is not None and len(array) != rows:
                 raise ValueError(f"{name} has {len(array)} rows for {rows} boxes")
-        if self.emotion is not None and self.emotion.shape[1] != len(self.labels):
-            raise ValueError(f"{self.emotion.shape[1]} emotion columns but {len(self.labels)} labels")
+        for array in (self.emotion, self.emotion_raw):
+            if array is not None and array.shape[1] != len(self.labels):
+                raise ValueError(f"{array.shape[1]} emotion columns but {len(self.labels)} labels")
 
     @classmethod
     def empty(cls) -> Faces:
@@ -81,6 +83,7 @@ class Faces:
             track_id=pick(self.track_id),
             roll=pick(self.roll),
             age=pick(self.age),
+            emotion_raw=pick(self.emotion_raw),
         )
 
     def best(self) -> tuple[list[str], np.ndarray]:

@@ -15,14 +15,15 @@ BASE_COLUMNS = ("source", "frame", "time_s", "face_id", "x", "y", "w", "h", "fac
 COLUMNS = (*BASE_COLUMNS, *EMOTIONS, "emotion", "confidence")
 VA_COLUMNS = ("valence", "arousal")
 AGE_COLUMNS = ("age", "age_range")
+RAW_COLUMNS = tuple(f"{name}_raw" for name in EMOTIONS)
 SUFFIXES = (".csv", ".json", ".parquet")
 TEXT_COLUMNS = ("source", "emotion", "age_range")
 WHOLE_COLUMNS = ("frame", "face_id", "x", "y", "w", "h", "measured")  # every other column is a real number
 
 
-def columns(va: bool = False, video: bool = False, age: bool = False) -> tuple[str, ...]:
-    """The table's columns, in order."""
-    return COLUMNS + VA_COLUMNS * va + AGE_COLUMNS * age + ("measured",) * video
+def columns(va: bool = False, video: bool = False, age: bool = False, smoothed: bool = False) -> tuple[str, ...]:
+    """The table's columns, in order. smoothed: also the emotions as they were before fer_lib.track.Smoother."""
+    return COLUMNS + VA_COLUMNS * va + AGE_COLUMNS * age + ("measured",) * video + RAW_COLUMNS * smoothed
 
 
 def empty_record(source: str, frame: int, time_s: float) -> dict:
@@ -45,6 +46,9 @@ def face_records(faces: Faces, source: str = "", frame: int = 0, time_s: float =
         if faces.emotion is not None:
             row |= {name: round(float(p), 6) for name, p in zip(faces.labels, faces.emotion[i], strict=True)}
             row |= {"emotion": names[i], "confidence": round(float(confidence[i]), 6)}
+        if faces.emotion_raw is not None:
+            raw = zip(faces.labels, faces.emotion_raw[i], strict=True)
+            row |= {f"{name}_raw": round(float(p), 6) for name, p in raw}
         if faces.va is not None:
             row |= {name: round(float(v), 4) for name, v in zip(VA_COLUMNS, faces.va[i], strict=True)}
         if faces.age is not None:

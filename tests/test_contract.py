@@ -53,6 +53,8 @@ def test_columns():
     assert list(records.columns()) == [*base, *EMOTIONS, "emotion", "confidence"]
     assert list(records.columns(va=True))[-2:] == ["valence", "arousal"]
     assert records.columns(va=True, video=True, age=True)[-5:] == ("valence", "arousal", "age", "age_range", "measured")
+    raw = [f"{name}_raw" for name in EMOTIONS]
+    assert list(records.columns(video=True, smoothed=True)) == [*records.columns(video=True), *raw]
     assert records.empty_record("a", 0, 0.0) == {"source": "a", "frame": 0, "time_s": 0.0}
     faces = Faces(np.array([[1, 2, 4, 8]], np.int32), np.ones(1), np.eye(9)[:1], np.zeros((1, 2)), labels=EMOTIONS)
     assert list(faces.records("a")[0]) == list(records.columns(va=True))

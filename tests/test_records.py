@@ -41,6 +41,22 @@ def test_track_ids_and_va_are_told():
     assert (rows[0]["valence"], rows[0]["arousal"]) == (0.5, -0.25)
 
 
+def test_smoothed_emotions_are_told_beside_the_raw_ones(tmp_path):
+    faces = two_faces(FER2013_EMOTIONS)
+    raw = faces.emotion[::-1].copy()
+    rows = face_records(replace(faces, emotion_raw=raw), "a.mp4")
+    assert (rows[0]["emotion"], rows[0]["happy"], rows[0]["happy_raw"]) == ("happy", 0.5, 0.083333)
+    assert rows[1]["happy_raw"] == 0.5 and "contempt_raw" not in rows[0]
+    assert not any(name.endswith("_raw") for row in face_records(faces) for name in row)
+    names = columns(video=True, smoothed=True)
+    write_table(tmp_path / "t.csv", [row | {"measured": 1} for row in rows], names)
+    read = list(csv.DictReader(open(tmp_path / "t.csv")))
+    assert list(read[0])[-10:] == ["measured", *(f"{name}_raw" for name in EMOTIONS)]
+    assert read[0]["contempt_raw"] == "" and read[1]["happy_raw"] == "0.5"
+    write_table(tmp_path / "t.parquet", rows, names)
+    assert pandas.read_parquet(tmp_path / "t.parquet")["sad_raw"].tolist() == [0.5, 0.083333]
+
+
 def test_a_class_the_model_lacks_stays_empty(tmp_path):
     write_table(tmp_path / "t.csv", face_records(two_faces(FER2013_EMOTIONS), "a"), columns())
     rows = list(csv.DictReader(open(tmp_path / "t.csv")))
@@ -119,6 +135,12 @@ def test_rows_keep_their_roll():
     assert faces[:0].roll.shape == (0,) and two_faces()[:1].roll is None
     with pytest.raises(ValueError, match="roll has 1 rows for 2 boxes"):
         replace(faces, roll=np.zeros(1, np.float32))
+    faces = replace(faces, emotion_raw=faces.emotion[::-1])
+    assert faces[[1]].emotion_raw[0].tolist() == faces.emotion[0].tolist()
+    with pytest.raises(ValueError, match="emotion_raw has 1 rows for 2 boxes"):
+        replace(faces, emotion_raw=faces.emotion[:1])
+    with pytest.raises(ValueError, match="7 emotion columns but 9 labels"):
+        replace(faces, emotion_raw=faces.emotion[:, :7])
 
 
 def sure_by(*shares, below):
