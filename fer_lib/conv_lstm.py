@@ -251,7 +251,7 @@ def choose_threshold(clips: dict, labels: np.ndarray, groups, choices, seed: int
 
 
 def balanced_halves(labels: np.ndarray, each: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(train, test) rows as the ancestor drew them: `each` of every class, a share of them to test, whoever they show."""
+    """(train, test) rows as the ancestor drew them: `each` of every class, a share of them to test, of any subject."""
     rng = np.random.default_rng(seed)
     rows = np.concatenate([rng.permutation(np.flatnonzero(labels == label))[:each] for label in np.unique(labels)])
     rows = rng.permutation(rows)

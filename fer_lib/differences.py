@@ -9,7 +9,6 @@ A clip is (T, H, W) uint8 grey, its blobs are (T - 1, H, W) bool.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -29,35 +28,25 @@ KINDS = ("wrap", "absolute", "signed")
 SMALL_PICTURE = 100  # pixels: what is smaller is a crop already, in which no detector would look for a face
 
 
-def face_crop(image: np.ndarray, detect: Callable[[np.ndarray], Faces] | None = None, size: int = SIZE) -> np.ndarray:
-    """(size, size) uint8 grey: the largest face of an RGB picture, or the whole picture where it is a crop already.
+def load_clip(paths: list[Path], detect=None, size: int = SIZE, margin: float = 0.0) -> np.ndarray:
+    """(T, size, size) uint8 grey: the faces of a sequence's frames.
 
-    detect: a fer_lib.detect detector; None: the picture is a crop. InputError when it finds no face.
-    """
-    if detect is None:
-        faces = Faces(np.array([[0, 0, image.shape[1], image.shape[0]]], np.int32), np.ones(1, np.float32))
-    else:
-        faces = largest(detect(image))
-        if not len(faces):
-            raise InputError("no face found in a frame; give the detector another --min-face, or crops of faces")
-    return cv2.cvtColor(crop_faces(image, faces, size, 0.0)[0], cv2.COLOR_RGB2GRAY)
-
-
-def load_clip(paths: list[Path], detect=None, size: int = SIZE) -> np.ndarray:
-    """(T, size, size) uint8: the frames of a sequence as face crops; detect is asked of full-size frames alone.
-
-    All frames are cut where the first one's face is, since the face must not move with its box. InputError when that
-    shows no face, or the frames differ in size.
+    Small frames are face crops already and taken whole. Of larger ones detect (see fer_lib.detect) finds the face in the
+    first, and all are cut there, with the margin of crop_faces, since a face must not move with its box. InputError when
+    that shows no face, or the frames differ in size.
     """
     images = [read_image(path) for path in paths]
-    if len({image.shape for image in images}) > 1:
-        raise InputError(f"{paths[0]} and its followers differ in size; copy the sequence again")
-    if min(images[0].shape[:2]) <= SMALL_PICTURE or detect is None:
-        return np.stack([face_crop(image, None, size) for image in images])
-    face = largest(detect(images[0]))
+    height, width = images[0].shape[:2]
+    if any(image.shape != images[0].shape for image in images):
+        raise InputError(f"{paths[0]} and the frames after it differ in size; copy the sequence again")
+    if detect is None or min(height, width) <= SMALL_PICTURE:
+        face, margin = Faces(np.array([[0, 0, width, height]], np.int32), np.ones(1, np.float32)), 0.0
+    else:
+        face = largest(detect(images[0]))
     if not len(face):
         raise InputError(f"{paths[0]}: no face found, so that its sequence cannot be cut; choose another detector")
-    return np.stack([face_crop(image, lambda _: face, size) for image in images])
+    crops = (crop_faces(image, face, size, margin)[0] for image in images)
+    return np.stack([cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops])
 
 
 def in_between(first: np.ndarray, last: np.ndarray, frames: int) -> np.ndarray:

@@ -36,12 +36,13 @@ def balanced(probability: np.ndarray, labels, prior: dict[str, float]) -> np.nda
 class FramedModel:
     """A model and the crops it wants of a detector's faces.
 
-    runtime: "fast" (OpenVINO) or "keras" (the reference). InputError when the card has no margin for the detector.
+    runtime: "fast" (OpenVINO) or "keras" (the reference). features: also the trunk's, see FastRuntime.
+    InputError when the card has no margin for the detector.
     """
 
-    def __init__(self, card: Card, detector: str, runtime: str = "fast"):
+    def __init__(self, card: Card, detector: str, runtime: str = "fast", features: bool = False):
         self.card = card
-        self.run = load_runtime(card, runtime)
+        self.run = load_runtime(card, runtime, features)
         known = card.crop_margin
         if detector not in known:
             raise InputError(f"{card.name} has no crop margin for {detector}; choose one of {', '.join(known)}")

@@ -66,7 +66,7 @@ class FastRuntime:
         self._names = [output.get_any_name() for output in compiled.outputs]
         self.input_size = compiled.inputs[0].partial_shape[1].max_length
         widths = [output.partial_shape[-1].max_length for output in compiled.outputs]
-        self.heads = dict(zip(self._names, widths, strict=True))
+        self.heads = {name: n for name, n in zip(self._names, widths, strict=True) if name != FEATURES}
 
     def __call__(self, crops: np.ndarray) -> dict[str, np.ndarray]:
         """(N, S, S, 3) uint8 RGB, or (N, K) float32 columns, to {head: (N, C) float32}."""
@@ -159,10 +159,10 @@ def _steps(rows: np.ndarray) -> np.ndarray | None:
     return step if step.all() else None
 
 
-def load_runtime(card: Card, kind: str = "fast"):
+def load_runtime(card: Card, kind: str = "fast", features: bool = False):
     """The model of a card, its files verified. kind: "fast", exported on first use if need be, or "keras".
 
-    A pipeline of scikit-learn has one form alone, which is "fast".
+    A pipeline of scikit-learn has one form alone, which is "fast". features: see FastRuntime; for the fast form alone.
     InputError when a file is damaged or the model is not the one that the card describes.
     """
     if kind not in RUNTIMES:
@@ -178,10 +178,10 @@ def load_runtime(card: Card, kind: str = "fast"):
         runtime = KerasRuntime(checked_file(card, KERAS_FILE))
     elif FAST_FILES[0] in card.sha256:
         xml, _ = (checked_file(card, name) for name in FAST_FILES)
-        runtime = FastRuntime(xml, cure)
+        runtime = FastRuntime(xml, cure, features=features)
     else:
         xml = _exported(card)
-        runtime = FastRuntime(xml, f"delete {xml.parent}, it is made again")
+        runtime = FastRuntime(xml, f"delete {xml.parent}, it is made again", features=features)
     heads = {head: len(names) for head, names in card.heads.items()}
     size, unit = (len(card.inputs), "columns") if card.inputs else (card.input_size, "pixels")
     if (runtime.input_size, runtime.heads) != (size, heads):

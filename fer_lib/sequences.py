@@ -17,13 +17,13 @@ import numpy as np
 from fer_lib.faces import EMOTIONS, Faces
 from fer_lib.recognize import FramedModel
 from fer_lib.runtime import FEATURES, load_runtime
-from fer_lib.weights import task_card
+from fer_lib.weights import SEQUENCE_MODEL, SEQUENCE_TASK, task_card, trunk_card
 
-SEQUENCE_MODEL, SEQUENCE_TASK = "sequence", "sequence"
 SEQUENCE_LABELS = EMOTIONS[:-1]  # CK+'s seven, and neutral: at rest
 REST_SHARE = 0.1  # of a track's frames: those in which it is most probably neutral are the face at rest
 WINDOW_S = 1.0
 STEP_S = 0.5  # windows overlap by half
+COMPONENTS = 256  # principal ones; a few hundred differences hold no more
 COLUMNS = (
     *("source", "face_id", "window", "start_s", "end_s", "frames"),
     *SEQUENCE_LABELS,
@@ -61,8 +61,7 @@ class SequenceReader:
     def __init__(self, detector: str, model: str = SEQUENCE_MODEL):
         card = task_card(model, SEQUENCE_TASK)
         self._head = load_runtime(card)
-        self._trunk = FramedModel(task_card(card.trunk["name"], "emotion"), detector, features=True)
-        self._trunk.card.check_trunk(card)
+        self._trunk = FramedModel(trunk_card(card), detector, features=True)
         self._tracks: dict[int, list[tuple[float, np.ndarray, float]]] = {}
 
     def __call__(self, image: np.ndarray, faces: Faces, time_s: float) -> None:
@@ -97,6 +96,41 @@ class SequenceReader:
             found.append(_row(source, track, 0, times, apex) | {"apex_s": round(middle, 3)})
             found += [_row(source, track, i, times[rows], mean) for i, (_, rows, mean) in enumerate(parts, start=1)]
         return found
+
+
+def fit_reader(differences: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(kernel (F, C), bias (C,)) of a linear layer that tells C classes by (N, F) differences of features to the rest.
+
+    Linear discriminant analysis (Fisher 1936) with a shrunk covariance (Ledoit & Wolf 2004) on the principal components
+    of the standardised differences, classes as equals; all of it folded into one layer. labels: (N,) int from 0.
+    """
+    from sklearn.decomposition import PCA  # here, since reading needs none of it
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(differences)
+    parts = PCA(min(COMPONENTS, *differences.shape), svd_solver="full").fit(scaler.transform(differences))
+    classes = len(np.unique(labels))
+    told = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=np.full(classes, 1 / classes))
+    told.fit(parts.transform(scaler.transform(differences)), labels)
+    kernel = parts.components_.T @ told.coef_.T / scaler.scale_[:, None]
+    return kernel, told.intercept_ - (scaler.mean_ @ kernel) - parts.mean_ @ (parts.components_.T @ told.coef_.T)
+
+
+def differences_to_rest(features: np.ndarray, first: list[int], last: list[int], subjects) -> np.ndarray:
+    """(M, F) differences to learn from, of (R, F) features: apex minus rest of each sequence, then neutral ones.
+
+    first, last: rows of the face at rest and of the apex of each sequence; subjects: one of each sequence. The neutral
+    ones lie between the faces at rest of two sequences of one subject, each and the next.
+    """
+    pairs = list(zip(first, last, strict=True))
+    by_subject: dict = {}
+    for row, subject in zip(first, subjects, strict=True):
+        by_subject.setdefault(subject, []).append(row)
+    for rows in by_subject.values():
+        pairs += [(a, b) for a, b in zip(rows, rows[1:] + rows[:1], strict=True) if a != b]
+    at_rest, frame = np.array(pairs).T
+    return features[frame] - features[at_rest]
 
 
 def _row(source: str, track: int, window: int, times: np.ndarray, probability: np.ndarray) -> dict:

@@ -23,11 +23,10 @@ from fer_lib.files import replacing, sha256, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "weights"
-GENUINENESS_TASK = "genuineness"  # of cards, too
 DEFAULT_MODEL = "facenet"
-AGE_MODEL = "age"
-EMOTION_TASK, AGE_TASK = "emotion", "age"  # of cards
-UNITS_MODEL, UNITS_TASK = "action_units", "action units"
+AGE_MODEL, UNITS_MODEL, SEQUENCE_MODEL = "age", "action_units", "sequence"
+EMOTION_TASK, AGE_TASK, UNITS_TASK, GENUINENESS_TASK = "emotion", "age", "action units", "genuineness"  # of cards
+SEQUENCE_TASK = "sequence"
 KERAS_FILE = "model.keras"
 FAST_FILES = ("model.xml", "model.bin")  # OpenVINO's intermediate representation
 PIPELINE_FILE = "model.skops"
@@ -65,6 +64,7 @@ class Card:
     uncertain_below: float = 0.0  # a face whose highest probability is below this is called uncertain
     prior: dict[str, float] = field(default_factory=dict)  # what --balanced divides the labels by; empty: not known
     inputs: list[str] = field(default_factory=list)  # columns that a model of numbers takes; empty: it takes crops
+    trunk: dict[str, str] = field(default_factory=dict)  # {model: SHA-256 of its KERAS_FILE} whose features it takes
     folder: Path = field(default=WEIGHTS, compare=False)
 
     def write(self, folder) -> None:
@@ -123,6 +123,18 @@ def task_card(name: str, task: str, root=WEIGHTS) -> Card:
     raise InputError(f"there is no model {name!r} for {task}; {choice}")
 
 
+def trunk_card(card: Card, root=WEIGHTS) -> Card:
+    """The card of the model whose features this one takes. InputError when it is gone, or is not the same any more."""
+    ((name, known),) = card.trunk.items()
+    trunk = load_card(name, root)
+    if trunk.sha256.get(KERAS_FILE) != known:
+        raise InputError(
+            f"{card.name} was made for another {name} than the one in {trunk.folder}; run {card.notebook} again, or "
+            f"restore both with: git checkout -- weights"
+        )
+    return trunk
+
+
 def _check(card: Card) -> None:
     """ValueError naming the first key whose value cannot be used; AttributeError or TypeError for a wrong type."""
     sound = {
@@ -135,6 +147,7 @@ def _check(card: Card) -> None:
         "order of the heads' emotions": all(_in_order(head, names) for head, names in card.heads.items()),
         "input_size": type(card.input_size) is int and 1 <= card.input_size <= LARGEST_INPUT,
         "inputs": card.inputs == [] or (_is_names(card.inputs) and card.input_size == 1),
+        "trunk": len(card.trunk) < 2 and all(isinstance(value, str) for value in card.trunk.values()),
         "crop_margin": all(_is_number(m) and MARGINS[0] <= m <= MARGINS[1] for m in card.crop_margin.values()),
         "alignment": card.alignment in ALIGNMENTS,
         "prior": card.prior == {} or (set(card.prior) == set(card.labels) and _is_prior(list(card.prior.values()))),

@@ -115,7 +115,7 @@ def test_evaluate_keys():
 def test_cards():
     keys = (
         "name task labels heads input_size crop_margin alignment preprocessing data data_terms label_source notebook "
-        "commit seed versions sha256 scores limits not_for uncertain_below prior inputs"
+        "commit seed versions sha256 scores limits not_for uncertain_below prior inputs trunk"
     ).split()
     assert [field.name for field in fields(Card)][:-1] == keys
     assert (KERAS_FILE, FAST_FILES) == ("model.keras", ("model.xml", "model.bin"))
