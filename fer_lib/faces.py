@@ -48,12 +48,13 @@ class Faces:
     uncertain_below: float = 0.0  # a face whose highest probability is below this is called uncertain
     age: np.ndarray | None = None  # (N,) float32 years
     emotion_raw: np.ndarray | None = None  # (N, C) float32, emotion before it was smoothed over time; None: it was not
+    genuine: np.ndarray | None = None  # (N,) float32, how probably the expression is no posed one; nan: not known
 
     def __post_init__(self):
         rows = len(self.xyxy)
         if self.xyxy.shape != (rows, 4):
             raise ValueError(f"xyxy must be (N, 4), got {self.xyxy.shape}")
-        for name in ("score", "emotion", "va", "track_id", "roll", "age", "emotion_raw"):
+        for name in ("score", "emotion", "va", "track_id", "roll", "age", "emotion_raw", "genuine"):
             array = getattr(self, name)
             if array is not None and len(array) != rows:
                 raise ValueError(f"{name} has {len(array)} rows for {rows} boxes")
@@ -84,6 +85,7 @@ class Faces:
             roll=pick(self.roll),
             age=pick(self.age),
             emotion_raw=pick(self.emotion_raw),
+            genuine=pick(self.genuine),
         )
 
     def best(self) -> tuple[list[str], np.ndarray]:
