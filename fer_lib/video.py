@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fer_lib.errors import InputError
+from fer_lib.faces import Faces
 from fer_lib.files import replacing, uninterrupted
 from fer_lib.records import columns
 
@@ -643,13 +644,15 @@ def annotate_video(
     draw: Callable | None = None,
     source: str | None = None,
     on_rows: Callable[[list[dict]], None] | None = None,
+    on_faces: Callable[[np.ndarray, Faces, float], None] | None = None,
     progress: bool = True,
 ) -> VideoSummary:
     """Recognise, draw and write every frame of a video, and its rows as they come.
 
     recognize: (H, W, 3) uint8 RGB -> Faces. draw: (image, faces) -> image, default draw_faces. table_path: a CSV of the
-    columns `names`. on_rows is called once a frame with that frame's rows. source names the video in the rows, default
-    the path as given.
+    columns `names`. on_rows is called once a frame with that frame's rows. on_faces is called with each analysed frame,
+    in order: (image, faces, time_s), the picture without any drawing, which it must leave as it is. source names the
+    video in the rows, default the path as given.
 
     Damaged packets in the middle are left out and counted in the summary, for the caller to warn of: the video counts
     as done. One whose end is missing is refused. Nothing but one frame is held in memory. KeyboardInterrupt finishes
@@ -683,6 +686,8 @@ def annotate_video(
         )
         for frame in video:
             faces = recognize(frame.image)
+            if on_faces is not None:
+                on_faces(frame.image, faces, frame.time_s)
             annotated = draw(frame.image, faces)
             rows = video_rows(faces, source, frame.index, frame.time_s)
             with uninterrupted():  # so that video and tables end with the same frame

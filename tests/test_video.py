@@ -204,6 +204,19 @@ def test_frames_without_a_face_keep_their_rows(tmp_path):
     assert rows[3]["x"] == rows[3]["emotion"] == "" and float(rows[3]["time_s"]) == pytest.approx(0.12, abs=0.001)
 
 
+def test_analysed_frames_are_handed_on_clean_and_in_order(tmp_path):
+    source, seen = make_video(tmp_path / "a.mp4", count=12), []
+
+    def keep(image, faces, time_s):
+        seen.append((image.copy(), faces, time_s))
+
+    annotate_video(source, one_face, tmp_path / "o.mp4", on_faces=keep, progress=False)
+    assert [time_s for *_, time_s in seen] == pytest.approx([n / 25 for n in range(12)], abs=0.001)
+    with VideoReader(source) as video:
+        for frame, (image, faces, _) in zip(video, seen, strict=True):
+            assert (image == frame.image).all() and len(faces) == 1 and faces.labels == EMOTIONS
+
+
 def test_stamps_of_an_avi_with_b_frames_are_put_in_order(tmp_path):
     source = make_video(tmp_path / "b.avi", options={"bf": "2"})  # an AVI holds decoding times only
     with VideoReader(source) as video:
