@@ -382,11 +382,14 @@ def run_video(options) -> int:
     if not options.inputs:
         raise InputError("no videos given; say: python video_fer.py VIDEO")
     tables, recognise, draw = _Tables(options, video=True), _recogniser(options), _drawing(options)
-    names = OutputNames(options.out, keep=options.inputs)
+    names, reader = OutputNames(options.out, keep=options.inputs), _sequence_reader(options, recognise)
 
     def label(source):
         annotated = names(source, ".mp4")
         keep = {"names": tables.columns, "draw": draw, "on_rows": tables.rows.extend if tables.paths else None}
+        if reader is not None:
+            reader.begin()
+            keep["on_faces"] = reader
         try:
             summary = annotate_video(source, recognise, annotated, table_path=annotated.with_suffix(".csv"), **keep)
         except InputError:
@@ -401,9 +404,32 @@ def run_video(options) -> int:
         if summary.sound_lost:
             print(f"{source}: sound was left out ({summary.sound_lost})", file=sys.stderr)
         _tell(summary)
+        if reader is not None:
+            _tell_sequences(reader.rows(str(source)), annotated)
 
     with tables:
         return _each(options.inputs, label)
+
+
+def _sequence_reader(options, recognise):
+    """What --sequence asks for, made before any work so that a missing model is told at once."""
+    if not options.sequence:
+        return None
+    from fer_lib.sequences import SequenceReader
+
+    return SequenceReader(recognise.detect.name)
+
+
+def _tell_sequences(rows: list[dict], annotated: Path) -> None:
+    """A line for each face of a video, and the table of its windows beside the annotated video."""
+    from fer_lib.records import write_table
+    from fer_lib.sequences import COLUMNS, sequence_lines
+
+    for line in sequence_lines(rows):
+        say(line)
+    table = annotated.with_name(f"{annotated.stem}_sequence.csv")
+    write_table(table, rows, COLUMNS)
+    say(f"wrote {table}")
 
 
 def _tell(summary) -> None:

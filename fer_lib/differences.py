@@ -31,9 +31,9 @@ SMALL_PICTURE = 100  # pixels: what is smaller is a crop already, in which no de
 def load_clip(paths: list[Path], detect=None, size: int = SIZE, margin: float = 0.0) -> np.ndarray:
     """(T, size, size) uint8 grey: the faces of a sequence's frames.
 
-    Small frames are face crops already and taken whole. Of larger ones detect (see fer_lib.detect) finds the face in the
-    first, and all are cut there, with the margin of crop_faces, since a face must not move with its box. InputError when
-    that shows no face, or the frames differ in size.
+    Small frames are face crops already and taken whole. Of larger ones detect (see fer_lib.detect) finds the face in
+    the first, and all are cut there, with the margin of crop_faces, since a face must not move with its box. InputError
+    when that shows no face, or the frames differ in size.
     """
     images = [read_image(path) for path in paths]
     height, width = images[0].shape[:2]
