@@ -47,12 +47,15 @@ class Faces:
     roll: np.ndarray | None = None  # (N,) float32 degrees of the line through the eyes, clockwise; None: not known
     uncertain_below: float = 0.0  # a face whose highest probability is below this is called uncertain
     age: np.ndarray | None = None  # (N,) float32 years
+    genuine: np.ndarray | None = (
+        None  # (N,) float32 probability that the expression is genuine, not posed; nan: unknown
+    )
 
     def __post_init__(self):
         rows = len(self.xyxy)
         if self.xyxy.shape != (rows, 4):
             raise ValueError(f"xyxy must be (N, 4), got {self.xyxy.shape}")
-        for name in ("score", "emotion", "va", "track_id", "roll", "age"):
+        for name in ("score", "emotion", "va", "track_id", "roll", "age", "genuine"):
             array = getattr(self, name)
             if array is not None and len(array) != rows:
                 raise ValueError(f"{name} has {len(array)} rows for {rows} boxes")
@@ -81,6 +84,7 @@ class Faces:
             track_id=pick(self.track_id),
             roll=pick(self.roll),
             age=pick(self.age),
+            genuine=pick(self.genuine),
         )
 
     def best(self) -> tuple[list[str], np.ndarray]:

@@ -1,16 +1,18 @@
-"""Action units of pictures: an OpenFace table, a stand-in for OpenFace's programs, and the built-in model."""
+"""Action units of pictures: an OpenFace table, a stand-in for OpenFace's programs, the built-in model; folders."""
 
 import os
+import shutil
 import sys
 import time
 
 import numpy as np
+import pandas
 import pytest
 from conftest import PHOTOS
 from PIL import Image
 from test_action_units import STILL, VIDEO, write_table
 
-from fer_lib import action_units
+from fer_lib import action_units, mesh
 from fer_lib.action_units import (
     BUILTIN_COLUMNS,
     FACT_COLUMNS,
@@ -20,10 +22,12 @@ from fer_lib.action_units import (
     make_units,
     openface_program,
 )
+from fer_lib.cli import main
 from fer_lib.datasets.action_units import INTENSITY_COLUMNS, PRESENCE_COLUMNS, load_openface
 from fer_lib.detect import make_detector
 from fer_lib.errors import InputError
 from fer_lib.faces import Faces
+from fer_lib.mesh import LANDMARK_COLUMNS
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-in for OpenFace is a script with a #! line")
 PHOTO = PHOTOS / "grace_hopper.jpg"
@@ -208,9 +212,7 @@ def test_pictures_arrive_upright(stand_in, tmp_path):
 
 
 @pytest.fixture
-def built_in(tiny_units, monkeypatch, tmp_path) -> BuiltInUnits:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(action_units, "UNITS_MODEL", str(tiny_units))
+def built_in(tiny_units) -> BuiltInUnits:
     return BuiltInUnits(model=str(tiny_units))
 
 
@@ -228,6 +230,86 @@ def test_a_picture_without_a_face(built_in, tmp_path):
     Image.new("RGB", (90, 60)).save(tmp_path / "a.png")
     table = action_unit_table(tmp_path / "a.png", units=built_in)
     assert list(table) == [*FACT_COLUMNS, *BUILTIN_COLUMNS] and len(table) == 0
+
+
+@pytest.fixture
+def tables(monkeypatch, built_in, tmp_path):
+    """Run `units` with the tiny model and return (exit code, the two tables as text lines)."""
+
+    def run(folder, *options):
+        monkeypatch.setattr(action_units, "make_units", lambda openface, detector: OpenFace() if openface else built_in)
+        paths = tmp_path / "units.csv", tmp_path / "landmarks.csv"
+        code = main(["units", str(folder), "--csv", str(paths[0]), "--landmarks", str(paths[1]), *options])
+        return code, *(pandas.read_csv(path) if path.exists() else None for path in paths)
+
+    return run
+
+
+def test_tables_from_posed_and_genuine(tables, tmp_path, capsys):
+    """The largest face of each picture, also of one in a person's folder; a wall and a text file are told."""
+    posed, genuine = tmp_path / "in" / "posed", tmp_path / "in" / "genuine"
+    (posed / "anna").mkdir(parents=True)
+    genuine.mkdir()
+    shutil.copy(PHOTO, posed / "anna" / "a.jpg")
+    shutil.copy(PHOTOS / "two_faces.jpg", genuine / "b.jpg")
+    Image.new("RGB", (200, 200)).save(genuine / "wall.png")
+    (genuine / "broken.jpg").write_text("no picture")
+    code, units, landmarks = tables(tmp_path / "in")
+    told = capsys.readouterr()
+    assert code == 2 and "broken.jpg" in told.err and len(told.err.splitlines()) == 1
+    assert list(units) == [*FACT_COLUMNS, *BUILTIN_COLUMNS, "class"] and units["class"].tolist() == [0, 1]
+    assert list(landmarks) == [*FACT_COLUMNS, *LANDMARK_COLUMNS, "class"] and landmarks["class"].tolist() == [0, 1]
+    assert units.source.tolist() == landmarks.source.tolist() == [str(posed / "anna" / "a.jpg"), str(genuine / "b.jpg")]
+    assert units.AU01_r.tolist() == pytest.approx([2, 2], abs=0.01)
+    assert 240 < landmarks.x1[0] < 290 and 220 < landmarks.y1[0] < 270  # the tip of the nose, by eye
+    assert landmarks.x1[1] < 400  # the larger face is on the left
+    lines = told.out.splitlines()
+    assert [line.rsplit(": ", 1)[1] for line in lines[:2]] == ["2 rows", "2 rows"]
+    assert lines[2] == "left out: 1 picture without a face"
+
+
+def test_a_plain_folder_has_no_class(tables, tmp_path, monkeypatch, capsys):
+    """Every face; one that the mesh does not take for a face is in one table alone."""
+    (tmp_path / "in").mkdir()
+    shutil.copy(PHOTOS / "two_faces.jpg", tmp_path / "in")
+    look = mesh.FaceMesh.__call__
+
+    def half_blind(self, image, faces):
+        points = look(self, image, faces)
+        points[1] = np.nan
+        return points
+
+    monkeypatch.setattr(mesh.FaceMesh, "__call__", half_blind)
+    code, units, landmarks = tables(tmp_path / "in")
+    assert code == 0 and "class" not in units and units.face_id.tolist() == [0, 1]
+    assert landmarks.face_id.tolist() == [0] and "class" not in landmarks
+    assert capsys.readouterr().out.splitlines()[-1] == "left out: 1 face without landmarks"
+
+
+def test_tables_by_openface(tables, stand_in, tmp_path):
+    stand_in("FaceLandmarkImg", STILLS.format(faces=[0.9]))
+    (tmp_path / "in").mkdir()
+    shutil.copy(PHOTO, tmp_path / "in")
+    code, units, _ = tables(tmp_path / "in", "--openface")
+    assert code == 0 and list(units) == [*FACT_COLUMNS, *INTENSITY_COLUMNS] and units.AU10_r.tolist() == [1]
+
+
+def test_folders_that_give_no_table(tables, tmp_path, capsys):
+    def refused(folder, *options):
+        code, units, landmarks = tables(folder, *options)
+        told = capsys.readouterr().err.strip().splitlines()
+        assert code == 2 and units is None and landmarks is None and len(told) == 1
+        return told[0]
+
+    assert "none is no folder; give one with pictures" in refused(tmp_path / "none")
+    (tmp_path / "in" / "posed").mkdir(parents=True)
+    assert "in holds posed/ alone; it needs both, posed/ and genuine/" in refused(tmp_path / "in")
+    (tmp_path / "in" / "genuine").mkdir()
+    assert "posed: no pictures in this folder" in refused(tmp_path / "in")
+    (tmp_path / "walls").mkdir()
+    Image.new("RGB", (200, 200)).save(tmp_path / "walls" / "wall.png")
+    assert "walls: no face with action units in 1 picture" in refused(tmp_path / "walls")
+    assert "a.txt: the name must end in .csv" in refused(tmp_path / "walls", "--csv", str(tmp_path / "a.txt"))
 
 
 def test_another_task_is_refused(tiny_model):
