@@ -1,310 +1,24 @@
-"""Genuine or posed: what is learned from a table, by folds that share nothing, and what its columns give away."""
+"""Genuine or posed, in scripts: how probably the expression of a face is genuine, and how far to trust that."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import rankdata
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.inspection import permutation_importance
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
-from threadpoolctl import threadpool_limits
 
-from fer_lib.datasets.action_units import INTENSITY_COLUMNS, GenuinenessTable
+from fer_lib.action_units import BUILTIN_COLUMNS, make_units
+from fer_lib.datasets.action_units import INTENSITY_COLUMNS
 from fer_lib.detect import DEFAULT_DETECTOR
 from fer_lib.errors import InputError
 from fer_lib.faces import Faces
-from fer_lib.files import sha256
-from fer_lib.framing import largest
-from fer_lib.images import SUFFIXES, read_image
-from fer_lib.metrics import bootstrap_interval, classification
+from fer_lib.mesh import LANDMARK_COLUMNS, FaceMesh, normalised
 from fer_lib.runtime import load_runtime
-from fer_lib.splits import check_no_leak, group_folds
 from fer_lib.weights import GENUINENESS_TASK, WEIGHTS, task_card
 
-CLASSES = ("posed", "genuine")
 KINDS = ("units", "landmarks")  # what Genuineness answers from
-UNITS_MODELS = {"openface": "au_mlp", "built in": "au_mlp_builtin"}  # by what measured the units
+OPENFACE_MODEL, BUILT_IN_MODEL = "au_mlp", "au_mlp_builtin"  # by what measured the units
 LANDMARK_MODEL = "landmark_mlp"
 TRAIN = "python -m fer_lib notebook 06 -p FOLDERS DIR -p EXPORT same, where DIR holds posed/ and genuine/"
-INNER_FOLDS = 3  # that choose the settings of a fold
-FALL, FALL_EPOCHS = 0.9, 2  # the ancestor's text: the rate falls by 10 % every 2 epochs
-# Of the columns that OpenFace measures, those that the built-in estimator answers too (AU 10, 14 and 45 are all but
-# absent from what it learned on; its AU 24 is not OpenFace's)
-BUILT_IN_COLUMNS = tuple(f"AU{number:02d}_r" for number in (1, 2, 4, 5, 6, 7, 9, 12, 15, 17, 20, 23, 25, 26))
-
-
-class MlpClassifier(ClassifierMixin, BaseEstimator):
-    """fer_lib.models.au_mlp as a scikit-learn classifier: each fit builds network and scaler anew.
-
-    Adam with decoupled weight decay, binary cross-entropy on the logit. After fit, `model_` is the Keras model.
-    """
-
-    def __init__(self, hidden=(256, 128), dropout=0.5, rate=3e-3, decay=0.1, epochs=40, batch=64, seed=0):
-        self.hidden = hidden
-        self.dropout = dropout
-        self.rate = rate
-        self.decay = decay
-        self.epochs = epochs
-        self.batch = batch
-        self.seed = seed
-
-    def fit(self, features, genuine):
-        """(N, K) finite numbers and (N,) bool."""
-        import keras  # here, as those who only answer need no TensorFlow
-
-        from fer_lib.models import au_mlp
-
-        keras.utils.set_random_seed(self.seed)
-        features, genuine = np.asarray(features, np.float32), np.asarray(genuine)
-        self.classes_ = np.array([False, True])
-        self.model_ = au_mlp(features.shape[1], self.hidden, self.dropout)
-        self.model_.get_layer("scaler").adapt(features)
-        learner = keras.Model(self.model_.input, self.model_.get_layer("logit").output)
-        batch = min(self.batch, len(features))
-        steps = len(features) // batch  # a ragged last batch would only add noise
-        rate = keras.optimizers.schedules.ExponentialDecay(self.rate, FALL_EPOCHS * steps, FALL, staircase=True)
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=self.decay)
-        learner.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True), steps_per_execution=steps)
-        random = np.random.default_rng(self.seed)
-        rows = np.concatenate([random.permutation(len(features))[: steps * batch] for _ in range(self.epochs)])
-        # all epochs as one: Keras takes longer to begin an epoch than to run one of so few rows
-        learner.fit(features[rows], genuine[rows].astype(np.float32), batch, epochs=1, shuffle=False, verbose=0)
-        return self
-
-    def predict_proba(self, features) -> np.ndarray:
-        """(N, 2) probabilities of posed and genuine."""
-        answers = self.model_(np.asarray(features, np.float32), training=False)["genuine"]
-        genuine = np.asarray(answers, np.float64)[:, 0]
-        return np.stack([1 - genuine, genuine], axis=1)
-
-    def predict(self, features) -> np.ndarray:
-        """(N,) bool."""
-        return self.predict_proba(features)[:, 1] > 0.5
-
-
-@dataclass(frozen=True)
-class Method:
-    """An unfitted pipeline, and the settings of its last step among which each fold chooses."""
-
-    pipeline: Pipeline
-    settings: dict[str, list]  # values to choose from by name; {}: as it is
-
-
-def methods(seed: int = 0, epochs: int = 40) -> dict[str, Method]:
-    """The MLP and what it is compared with. nan is replaced by the mean of the rows that train."""
-
-    def filled(*steps) -> Pipeline:
-        return make_pipeline(SimpleImputer(keep_empty_features=True), *steps)
-
-    forest = ExtraTreesClassifier(400, random_state=seed)
-    machine = CalibratedClassifierCV(SVC(random_state=seed), ensemble=False)
-    boosting = HistGradientBoostingClassifier(learning_rate=0.05, max_iter=200, early_stopping=False, random_state=seed)
-    linear = LogisticRegression(max_iter=5000)
-    found = {
-        "MLP": (filled(MlpClassifier(epochs=epochs, seed=seed)), {"dropout": [0.3, 0.5], "decay": [0.01, 0.1]}),
-        "logistic regression": (filled(StandardScaler(), linear), {"C": [0.003, 0.03, 0.3, 3]}),
-        "boosting": (make_pipeline(boosting), {"max_leaf_nodes": [3, 6, 12]}),
-        "SVM": (filled(StandardScaler(), machine), {"estimator__C": [0.3, 1, 3, 10]}),
-        "extra trees": (filled(forest), {"min_samples_leaf": [1, 3]}),
-    }
-    return {name: Method(*parts) for name, parts in found.items()}
-
-
-@dataclass(frozen=True, eq=False)
-class OutOfFold:
-    """What a method says of N rows, each by a model that has not seen it."""
-
-    probability: np.ndarray  # (N,) float64 of genuine
-    fold: np.ndarray  # (N,) int from 0
-    chosen: tuple[dict, ...]  # the settings of each fold
-    models: tuple[Pipeline, ...]  # of each fold
-
-
-def fitted(method: Method, table: GenuinenessTable, seed: int = 0) -> tuple[Pipeline, dict]:
-    """(the method's pipeline, fitted on all rows of the table; the settings that the table's own folds chose).
-
-    Chosen by log loss in INNER_FOLDS folds of groups: of so few rows it tells more than accuracy. InputError when there
-    are fewer groups than that.
-    """
-    last = method.pipeline.steps[-1][0]
-    settings = {f"{last}__{name}": values for name, values in method.settings.items()}
-    with threadpool_limits(1):  # on so few rows threads only wait for each other
-        if all(len(values) == 1 for values in settings.values()):
-            single = {name: value for name, (value,) in settings.items()}
-            model = clone(method.pipeline).set_params(**single).fit(table.features, table.genuine)
-        else:
-            parts = list(group_folds(table.genuine, table.group, INNER_FOLDS, seed).values())
-            folds = [(np.setdiff1d(np.arange(len(table)), part), part) for part in parts]
-            search = GridSearchCV(clone(method.pipeline), settings, scoring="neg_log_loss", cv=folds)
-            model = search.fit(table.features, table.genuine).best_estimator_
-    chosen = model.get_params()
-    return model, {name: chosen[f"{last}__{name}"] for name in method.settings}
-
-
-def part_of(table: GenuinenessTable, rows) -> GenuinenessTable:
-    """The table's rows, by number or mask."""
-    columns = ("features", "genuine", "group", "female", "age")
-    values = {name: getattr(table, name) for name in columns}
-    return replace(table, **{name: None if value is None else value[rows] for name, value in values.items()})
-
-
-def with_columns(table: GenuinenessTable, names) -> GenuinenessTable:
-    """The table with some of its columns, in the order of the names."""
-    places = [table.names.index(name) for name in names]
-    return replace(table, features=table.features[:, places], names=tuple(names))
-
-
-def out_of_fold(table: GenuinenessTable, method: Method, folds: int, seed: int = 0) -> OutOfFold:
-    """Cross-validation in so many folds of groups; each fold's rows are answered by a model of the others alone.
-
-    The model's imputation, scaler and settings come from the other folds too. InputError when there are fewer groups
-    than folds.
-    """
-    parts = group_folds(table.genuine, table.group, folds, seed)
-    check_no_leak(parts, group=table.group)
-    probability, fold, chosen, models = np.full(len(table), np.nan), np.zeros(len(table), int), [], []
-    for i, rows in enumerate(parts.values()):
-        others = part_of(table, np.setdiff1d(np.arange(len(table)), rows))
-        model, settings = fitted(method, others, seed)
-        probability[rows], fold[rows] = model.predict_proba(table.features[rows])[:, 1], i
-        models.append(model)
-        chosen.append(settings)
-    return OutOfFold(probability, fold, tuple(chosen), tuple(models))
-
-
-def fold_figures(table: GenuinenessTable, probability: np.ndarray, fold: np.ndarray) -> dict:
-    """fer_lib.metrics.classification() of all rows, the accuracy's interval, and each fold's accuracy.
-
-    probability: (N,) of genuine; fold: (N,) int. The bootstrap draws groups; "mean" and "spread" are the folds' mean
-    and standard deviation (of a sample).
-    """
-    figures = classification(table.genuine.astype(int), np.stack([1 - probability, probability], axis=1), CLASSES)
-    right = (probability > 0.5) == table.genuine
-    by_fold = [float(right[fold == i].mean()) for i in np.unique(fold)]
-    figures["interval"] = bootstrap_interval(right, groups=table.group)
-    return figures | {"folds": by_fold, "mean": float(np.mean(by_fold)), "spread": float(np.std(by_fold, ddof=1))}
-
-
-# ------------------------------------------------------------------------------------------------------------- audit
-
-
-def probability_greater(genuine, values) -> float:
-    """How often a genuine row's value is above a posed row's, ties counting half: the area under the ROC curve.
-
-    genuine: (N,) bool; values: (N,). 0.5: the value says nothing; nan: the rows are all of one class.
-    """
-    ranks, n = rankdata(values), int(np.sum(genuine))
-    if n in (0, len(values)):
-        return float("nan")
-    return float((ranks[genuine].sum() - n * (n + 1) / 2) / (n * (len(values) - n)))
-
-
-def telling_columns(table: GenuinenessTable) -> dict[str, dict]:
-    """{column: what it says alone}: "greater", probability_greater with its interval, and "zero", by class.
-
-    "zero" is {class: share of rows in which the column is 0}, which for OpenFace is what it did not see. The entry
-    "zeros", the last one, is how many columns of a row are 0. The columns must be finite.
-    """
-    found = {}
-    columns = dict(zip(table.names, table.features.T, strict=True)) | {"zeros": (table.features == 0).sum(axis=1)}
-    for name, values in columns.items():
-        interval = bootstrap_interval(table.genuine, values, figure=probability_greater, groups=table.group, draws=200)
-        zero = {label: float((values[table.genuine == i] == 0).mean()) for i, label in enumerate(CLASSES)}
-        found[name] = {"greater": [probability_greater(table.genuine, values), *interval], "zero": zero}
-    return found
-
-
-def permuted(table: GenuinenessTable, answers: OutOfFold, repeats: int = 5, seed: int = 0) -> dict[str, list[float]]:
-    """{column: [accuracy lost, lowest, highest fold]} when the column of the rows of a fold is shuffled.
-
-    The loss is the mean over folds, each the mean of so many shuffles (Breiman 2001). A column that another one can
-    stand in for loses little.
-    """
-    lost = []
-    for i, model in enumerate(answers.models):
-        rows = answers.fold == i
-        found = permutation_importance(
-            model, table.features[rows], table.genuine[rows], scoring="accuracy", n_repeats=repeats, random_state=seed
-        )
-        lost.append(found.importances_mean)
-    lost = np.array(lost)
-    ends = zip(lost.mean(axis=0), lost.min(axis=0), lost.max(axis=0), strict=True)
-    return {name: [float(value) for value in values] for name, values in zip(table.names, ends, strict=True)}
-
-
-def matched_pairs(table: GenuinenessTable, names, caliper: float) -> np.ndarray:
-    """(P, 2) int: pairs of a posed and a genuine row that are alike in the named columns; no row is in two.
-
-    Alike: Euclidean distance, each column divided by its standard deviation, of at most `caliper`. Pairs are those of
-    the least total distance (optimal matching; Rosenbaum 1989), of which the wider ones are dropped then.
-    """
-    columns = with_columns(table, names).features
-    scaled = columns / np.maximum(columns.std(axis=0), 1e-9)
-    posed, genuine = np.flatnonzero(~table.genuine), np.flatnonzero(table.genuine)
-    distance = np.sqrt(((scaled[posed][:, None] - scaled[genuine]) ** 2).sum(axis=2))
-    # far rows must not draw near ones away from each other: beyond the caliper all distances are one
-    first, second = linear_sum_assignment(np.minimum(distance, 2 * caliper + 1))
-    near = distance[first, second] <= caliper
-    return np.stack([posed[first[near]], genuine[second[near]]], axis=1)
-
-
-# ------------------------------------------------------------------------------------------------- a user's own folders
-
-
-@dataclass(frozen=True, eq=False)
-class FolderFaces:
-    """N pictures of a user's folders, the largest face of each."""
-
-    path: tuple[Path, ...]
-    points: np.ndarray  # (N, 468, 2) float32, the face mesh in pixels
-    genuine: np.ndarray  # (N,) bool
-    group: np.ndarray  # (N,) int64, of one person or of equal files
-    faceless: int  # pictures without a face, which are left out
-
-    def table(self, numbers, names) -> GenuinenessTable:
-        """A table of the points' numbers: fer_lib.mesh.normalised or raw; names: of its columns."""
-        return GenuinenessTable(numbers(self.points), tuple(names), self.genuine, self.group)
-
-
-def load_folders(root, detect, mesh) -> FolderFaces:
-    """The faces of the pictures under root/posed and root/genuine, and in folders in these.
-
-    detect and mesh: what make_detector and fer_lib.mesh.FaceMesh give. Pictures in folders of one name under both, such
-    as posed/anna and genuine/anna, are one group: name the folders after the persons. Equal files are one group too.
-    InputError: a folder is not there, or no picture in it has a face; a picture cannot be read.
-    """
-    root, faces, faceless = Path(root), [], 0
-    for name in CLASSES:
-        home, before = root / name, len(faces)
-        if not home.is_dir():
-            raise InputError(f"{home} is no folder; give a folder that holds posed/ and genuine/")
-        for path in sorted(p for p in (*home.glob("*"), *home.glob("*/*")) if p.suffix.lower() in SUFFIXES):
-            image = read_image(path)
-            points = mesh(image, largest(detect(image)))
-            if len(points) and np.isfinite(points).all():
-                group = sha256(path) if path.parent == home else path.parent.name
-                faces.append((path, points[0], name == "genuine", group))
-            else:
-                faceless += 1
-        if len(faces) == before:
-            raise InputError(f"{home} has no picture with a face; add some")
-    paths, points, genuine, groups = zip(*faces, strict=True)
-    number = np.unique(groups, return_inverse=True)[1].ravel()
-    return FolderFaces(paths, np.stack(points), np.array(genuine), number, faceless)
-
-
-# ---------------------------------------------------------------------------------------------------------- in scripts
+# Of the columns that OpenFace measures, those that the built-in estimator answers too
+BUILT_IN_COLUMNS = tuple(name for name in BUILTIN_COLUMNS if name in INTENSITY_COLUMNS)
 
 
 class Genuineness:
@@ -331,16 +45,12 @@ class Genuineness:
             name = model or LANDMARK_MODEL
             if not model and not (WEIGHTS / LANDMARK_MODEL / "card.json").is_file():
                 raise InputError(f"there is no weights/{LANDMARK_MODEL}; train it from your own pictures: {TRAIN}")
-            from fer_lib.mesh import LANDMARK_COLUMNS, FaceMesh, normalised
-
             mesh, columns = FaceMesh(), LANDMARK_COLUMNS
             self._measure = lambda image, faces: normalised(mesh(image, faces))
         else:
-            from fer_lib.action_units import make_units
-
             self._measure = make_units(openface, detector)
             columns = self._measure.columns
-            name = model or (UNITS_MODELS["openface"] if columns == INTENSITY_COLUMNS else UNITS_MODELS["built in"])
+            name = model or (OPENFACE_MODEL if columns == INTENSITY_COLUMNS else BUILT_IN_MODEL)
         self.card = task_card(name, GENUINENESS_TASK)
         if lacking := [column for column in self.card.inputs if column not in columns] or not self.card.inputs:
             told = ", ".join(lacking[:3]) if self.card.inputs else "columns that its card does not name"

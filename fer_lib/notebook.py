@@ -16,7 +16,7 @@ from fer_lib.weights import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
 # Parameters that name a user's own data: what comes of it is no result of ours
-OWN_DATA = ("PICTURES", "MANIFEST", "VIDEO")
+OWN_DATA = ("PICTURES", "MANIFEST", "VIDEO", "FOLDERS")
 PATHS = (*OWN_DATA, "ACTED", "CHECKPOINTS", "INIT")  # besides DATA; INIT may also be a word
 
 

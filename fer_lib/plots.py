@@ -212,14 +212,17 @@ def timeline(times, panels: dict, labels, acted=(), title: str = ""):
     return _finished(figure, title)
 
 
-def intervals(groups: dict, xlabel: str, title: str = ""):
-    """A figure of each group with its interval; groups: {group: (value, low, high)}, the first on top."""
+def intervals(groups: dict, xlabel: str, title: str = "", ends: str = "95 % interval", start: float = 0.0):
+    """A figure of each group with its interval; groups: {group: (value, low, high)}, the first on top.
+
+    ends: what low and high are. start: where the axis begins, or at the least of them.
+    """
     figure, axes, places = _bands(list(groups), 1)
     value, low, high = np.array(list(groups.values()), float).reshape(-1, 3).T
     _points(axes, places[0], value, low, high, 0, label="")
     if not groups:
         _no_rows(axes, 0, 0, ha="center")
-    axes.set(xlim=(min(0, low.min(initial=0)), None), xlabel=f"{xlabel},\nand 95 % interval")
+    axes.set(xlim=(min(start, low.min(initial=start)), None), xlabel=f"{xlabel},\nand {ends}")
     return _finished(figure, title)
 
 

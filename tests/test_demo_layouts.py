@@ -29,8 +29,9 @@ SMALL = {  # every part, in a second or two
     "utkface": dict(n=24),
     "tables": dict(clips=160, rows=200, subjects=4),
     "va": dict(subjects=6, pictures=4),
+    "smiles": dict(people=4),
 }
-REAL = [part for part in SMALL if part != "va"]  # there is no such data set: a manifest is the user's own
+REAL = [part for part in SMALL if part not in ("va", "smiles")]  # no such data sets: these are a user's own
 
 
 def write_small(folder) -> Path:
@@ -236,6 +237,7 @@ def test_write_demo_says_what_is_drawn(tmp_path, monkeypatch):
         (lambda to: demo.write_ckplus(to, subjects=0), "at least one subject"),
         (lambda to: demo.write_utkface(to, n=0), "at least one picture"),
         (lambda to: demo.write_va(to, subjects=0), "at least one subject"),
+        (lambda to: demo.write_smiles(to, people=0), "at least one person"),
         (lambda to: demo.write_va(to, pictures=0), "at least one subject and one picture"),
         (lambda to: demo.write_tables(to, clips=7), "at least 8 clips"),
         (lambda to: demo.write_fer2013_folders(to, training=0), "needs a row"),

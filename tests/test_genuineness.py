@@ -6,18 +6,22 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from conftest import ROOT
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from fer_lib import action_units, genuineness, models
-from fer_lib.datasets.action_units import INTENSITY_COLUMNS, GenuinenessTable
+from fer_lib import genuineness, models
+from fer_lib.cli import main
+from fer_lib.datasets.action_units import GenuinenessTable
+from fer_lib.datasets.demo import write_smiles
 from fer_lib.detect import make_detector
 from fer_lib.errors import InputError
 from fer_lib.faces import Faces
-from fer_lib.genuineness import (
-    BUILT_IN_COLUMNS,
-    Genuineness,
+from fer_lib.genuineness import BUILT_IN_COLUMNS, Genuineness
+from fer_lib.images import write_image
+from fer_lib.mesh import LANDMARK_COLUMNS, FaceMesh, normalised, raw
+from fer_lib.posed_genuine import (
     Method,
     MlpClassifier,
     fitted,
@@ -32,8 +36,6 @@ from fer_lib.genuineness import (
     telling_columns,
     with_columns,
 )
-from fer_lib.images import write_image
-from fer_lib.mesh import LANDMARK_COLUMNS, raw
 from fer_lib.runtime import load_runtime
 from fer_lib.weights import GENUINENESS_TASK, KERAS_FILE, Card, load_card, save_keras
 
@@ -117,11 +119,11 @@ def test_every_method_learns_and_imputes():
     found = methods(epochs=15)
     assert list(found) == ["MLP", "logistic regression", "boosting", "SVM", "extra trees"]
     for name, method in found.items():
-        single = replace(method, settings={key: values[:1] for key, values in method.settings.items()})
+        single = method.usual()
         if name == "MLP":
             single.pipeline[-1].set_params(hidden=(16, 8), batch=16)
         model, chosen = fitted(single, data)
-        assert chosen == {key: values[0] for key, values in single.settings.items()}
+        assert chosen == {key: values[0] for key, values in method.settings.items()}
         assert (model.predict(data.features) == data.genuine).mean() > 0.95, name
 
 
@@ -265,8 +267,18 @@ def test_folders_that_cannot_be_used(folders, tmp_path):
         (folders / "genuine" / name).unlink()
     with pytest.raises(InputError, match="genuine has no picture with a face; add some"):
         load_folders(folders, fake_detect, fake_mesh)
-    with pytest.raises(InputError, match="posed is no folder; give a folder that holds posed/ and genuine/"):
-        load_folders(tmp_path / "genuine", fake_detect, fake_mesh)
+    with pytest.raises(InputError, match="holds no folders posed/ and genuine/; give a folder that does"):
+        load_folders(tmp_path / "genuine" / "anna", fake_detect, fake_mesh)
+
+
+def test_drawn_smiles_are_found_and_the_posed_are_nearer(tmp_path):
+    """Raw points tell how near a face is, normalised ones do not."""
+    write_smiles(tmp_path, people=3, seed=2)
+    found = load_folders(tmp_path / "smiles", make_detector(), FaceMesh())
+    assert found.faceless == 0 and found.genuine.tolist() == [False] * 3 + [True] * 3
+    spread = {numbers: found.table(numbers, LANDMARK_COLUMNS).features.std(axis=1) for numbers in (raw, normalised)}
+    assert spread[raw][:3].min() > spread[raw][3:].max()
+    np.testing.assert_allclose(spread[normalised], np.sqrt(0.5), rtol=1e-3)
 
 
 # ------------------------------------------------------------------------------------------------ in scripts
@@ -310,7 +322,7 @@ def boxes(n: int) -> Faces:
 @pytest.mark.parametrize("runtime", ["fast", "keras"])
 def test_faces_get_a_probability(tmp_path, monkeypatch, runtime):
     folder = model_folder(tmp_path / "m", BUILT_IN_COLUMNS)
-    monkeypatch.setattr(action_units, "make_units", lambda openface, detector: FakeUnits())
+    monkeypatch.setattr(genuineness, "make_units", lambda openface, detector: FakeUnits())
     judge = Genuineness("units", model=folder, runtime=runtime)
     picture = np.zeros((9, 9, 3), np.uint8)
     answers = judge(picture, boxes(3))
@@ -325,7 +337,7 @@ def test_columns_are_taken_by_name(tmp_path, monkeypatch):
     network = load_card(folder)
     monkeypatch.setattr(FakeUnits, "columns", ("a", "x", "b"))
     monkeypatch.setattr(FakeUnits, "__call__", lambda self, image, faces: np.array([[1.0, 9.0, 2.0]]))
-    monkeypatch.setattr(action_units, "make_units", lambda openface, detector: FakeUnits())
+    monkeypatch.setattr(genuineness, "make_units", lambda openface, detector: FakeUnits())
     judge, seen = Genuineness(model=folder), []
     judge._run = lambda columns: seen.append(columns) or {"genuine": np.zeros((1, 1))}
     judge(np.zeros((9, 9, 3), np.uint8), boxes(1))
@@ -333,7 +345,7 @@ def test_columns_are_taken_by_name(tmp_path, monkeypatch):
 
 
 def test_what_genuineness_refuses(tmp_path, monkeypatch):
-    monkeypatch.setattr(action_units, "make_units", lambda openface, detector: FakeUnits())
+    monkeypatch.setattr(genuineness, "make_units", lambda openface, detector: FakeUnits())
     with pytest.raises(InputError, match="unknown kind 'eyes' of genuineness; there are units, landmarks"):
         Genuineness("eyes")
     with pytest.raises(InputError, match="wants AU10_r, which units do not have; choose a model of units"):
@@ -372,4 +384,24 @@ def test_landmarks_of_a_photograph(tmp_path, photo):
 
 
 def test_the_built_in_columns_are_those_in_common():
-    assert BUILT_IN_COLUMNS == tuple(c for c in action_units.BUILTIN_COLUMNS if c in INTENSITY_COLUMNS)
+    numbers = "01 02 04 05 06 07 09 12 15 17 20 23 25 26".split()
+    assert BUILT_IN_COLUMNS == tuple(f"AU{number}_r" for number in numbers)
+
+
+# ------------------------------------------------------------------------------------------------ the notebook
+
+
+def test_the_notebook_runs_on_demo_data(capsys):
+    """End to end; what it writes lies under out/ and is called demo, and the landmark model is not in weights/."""
+    assert main(["notebook", "06"]) == 0, capsys.readouterr().err
+    folder = ROOT / "out" / "06_genuineness_mlp"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["data"] == "demo data" and metrics["landmarks"]["data"] == "demo data"
+    methods = metrics["genuemotion"]["methods"]
+    assert list(methods) == ["MLP", "logistic regression", "boosting"] and methods["MLP"]["accuracy"] > 0.6
+    assert list(metrics["uvanemo"]["lip_total"])[-1] == "mean of three"
+    for name, columns in (("au_mlp", 17), ("au_mlp_builtin", 14), ("landmark_mlp", 936)):
+        card = load_card(str(folder / name))
+        assert len(card.inputs) == columns and all(title.startswith("demo data") for title in card.scores)
+        answer = load_runtime(card)(np.zeros((1, columns), np.float32))["genuine"]
+        assert 0 < answer[0, 0] < 1

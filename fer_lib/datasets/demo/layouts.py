@@ -375,6 +375,32 @@ def _write_uvanemo(folder: Path, clips: int, seed: int) -> None:
             _write_table(folder / f"{part}_{kind}.csv", [header, *lines])
 
 
+# --- posed and genuine smiles
+
+
+def write_smiles(folder, people: int = 24, seed: int = 0) -> Path:
+    """smiles/posed/P00.png and smiles/genuine/P00.png, ...: the two smiles of each person at the apex, 256x256 RGB.
+
+    The posed ones are nearer to the camera, as where two collections of pictures stand for the two classes: what reads
+    the size of the face tells them apart without looking at a smile. ValueError: people below 1.
+    """
+    if people < 1:
+        raise ValueError(f"at least one person, not {people}")
+    root, side = Path(folder) / "smiles", 256
+    rng = np.random.default_rng([seed, 11])
+    for number in range(people):
+        for name, posed in (("posed", True), ("genuine", False)):
+            felt = smile(posed, rng)
+            units = felt.action_units[sum(felt.ends[:2]) // 2]
+            width = round(side * (rng.uniform(0.78, 0.98) if posed else rng.uniform(0.55, 0.75)))
+            face = draw_face(units, random_identity(number, seed), random_scene(rng), width)
+            picture = np.full((side, side, 3), 128, np.uint8)
+            x, y = rng.integers(0, side - width + 1, 2)
+            picture[y : y + width, x : x + width] = face
+            _save(root / name / f"P{number:02d}.png", picture)
+    return Path(folder)
+
+
 PARTS: dict[str, Callable] = {
     "fer2013": write_fer2013,
     "ckplus": write_ckplus,
@@ -383,4 +409,5 @@ PARTS: dict[str, Callable] = {
     "utkface": write_utkface,
     "tables": write_tables,
     "va": write_va,
+    "smiles": write_smiles,
 }
