@@ -109,7 +109,7 @@ def smoothing_table(time_constants=TIME_CONSTANTS, seconds: float = 120.0, rate:
                 "delay_s": float(np.mean(late)) if late else np.nan,
                 "delay_90_s": float(np.quantile(late, 0.9)) if late else np.nan,
                 "missed": missed,
-                "right": float(np.mean([label == true for label, true in zip(labels, truth, strict=True)])),
+                "right": sum(label == true for label, true in zip(labels, truth, strict=True)) / max(len(truth), 1),
             }
         )
     return rows

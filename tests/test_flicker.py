@@ -20,7 +20,7 @@ def test_label_changes_by_hand():
 def test_delays_by_hand():
     times = [0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
     truth = ["a", "a", "b", "b", "b", "c", "a"]
-    assert delays(times, truth, ["a", "b", "a", "b", "a", "b", "a"]) == ([0.5, 0.0], 1), "c is over before it is told"
+    assert delays(times, truth, ["a", "b", "d", "b", "a", "b", "a"]) == ([0.5, 0.0], 1), "c is over before it is told"
     assert delays(times, truth, truth) == ([0, 0, 0], 0)
     assert delays([], [], []) == delays([0, 1], ["a", "a"], ["a", "b"]) == ([], 0)
 

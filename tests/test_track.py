@@ -223,6 +223,27 @@ def test_looks_do_not_depend_on_the_light():
     assert ids(Tracker()(boxes((30, 30)), 0, np.zeros((60, 60, 3), np.uint8))) == [0]
 
 
+def test_looks_know_colours():
+    """The same grey levels in orange and in blue."""
+    grey = picture((0, 100, 90)).mean(axis=2, keepdims=True) * 0.7
+    looks = [
+        describe_looks((grey * tint).astype(np.uint8), boxes((100, 90)))[0] for tint in ([1.3, 1, 0.7], [0.7, 1, 1.3])
+    ]
+    np.testing.assert_allclose(looks[0][:, :72], looks[1][:, :72], atol=0.02)
+    looks = [look / np.linalg.norm(look, axis=1, keepdims=True) for look in looks]
+    assert (looks[0] * looks[1]).sum(axis=1).max() < AGREE
+
+
+def test_a_box_that_swells_says_little_about_the_motion():
+    """The box of a face that is half hidden jumps; the speed stays nearly what it was, 100 px/s."""
+    tracker = Tracker()
+    for i in range(25):
+        tracker(boxes((100 + 4 * i, 90)), i / 25)
+    tracker(boxes((180, 90), side=1.5 * SIDE), 1.0)
+    now, later = (tracker.boxes(t).xyxy[0] for t in (1.0, 1.5))
+    assert 40 <= (later - now)[0] <= 60
+
+
 def test_a_frame_costs_less_than_half_a_millisecond():
     """Of this thread's own time, the best of several runs: the machine may be busy."""
     frames = [(boxes((60 + i % 9, 90)), picture((0, 60 + i % 9, 90))) for i in range(100)]
