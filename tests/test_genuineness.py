@@ -276,6 +276,7 @@ def test_drawn_smiles_are_found_and_the_posed_are_nearer(tmp_path):
     write_smiles(tmp_path, people=3, seed=2)
     found = load_folders(tmp_path / "smiles", make_detector(), FaceMesh())
     assert found.faceless == 0 and found.genuine.tolist() == [False] * 3 + [True] * 3
+    assert found.group.tolist() == [0, 1, 2] * 2  # a person's two smiles
     spread = {numbers: found.table(numbers, LANDMARK_COLUMNS).features.std(axis=1) for numbers in (raw, normalised)}
     assert spread[raw][:3].min() > spread[raw][3:].max()
     np.testing.assert_allclose(spread[normalised], np.sqrt(0.5), rtol=1e-3)

@@ -379,7 +379,7 @@ def _write_uvanemo(folder: Path, clips: int, seed: int) -> None:
 
 
 def write_smiles(folder, people: int = 24, seed: int = 0) -> Path:
-    """smiles/posed/P00.png and smiles/genuine/P00.png, ...: the two smiles of each person at the apex, 256x256 RGB.
+    """smiles/posed/P00/smile.png, smiles/genuine/P00/smile.png, ...: each person's two smiles at the apex, 256x256 RGB.
 
     The posed ones are nearer to the camera, as where two collections of pictures stand for the two classes: what reads
     the size of the face tells them apart without looking at a smile. ValueError: people below 1.
@@ -397,7 +397,7 @@ def write_smiles(folder, people: int = 24, seed: int = 0) -> Path:
             picture = np.full((side, side, 3), 128, np.uint8)
             x, y = rng.integers(0, side - width + 1, 2)
             picture[y : y + width, x : x + width] = face
-            _save(root / name / f"P{number:02d}.png", picture)
+            _save(root / name / f"P{number:02d}" / "smile.png", picture)
     return Path(folder)
 
 
