@@ -106,7 +106,7 @@ def methods(seed: int = 0, epochs: int = 40) -> dict[str, Method]:
     def filled(*steps) -> Pipeline:
         return make_pipeline(SimpleImputer(keep_empty_features=True), *steps)
 
-    forest = ExtraTreesClassifier(400, random_state=seed)
+    forest = ExtraTreesClassifier(400, min_samples_leaf=2, random_state=seed)
     machine = CalibratedClassifierCV(SVC(random_state=seed), ensemble=False)
     boosting = HistGradientBoostingClassifier(learning_rate=0.05, max_iter=200, early_stopping=False, random_state=seed)
     linear = LogisticRegression(max_iter=5000)
@@ -115,7 +115,7 @@ def methods(seed: int = 0, epochs: int = 40) -> dict[str, Method]:
         "logistic regression": (filled(StandardScaler(), linear), {"C": [0.3, 0.003, 0.03, 3]}),
         "boosting": (make_pipeline(boosting), {"max_leaf_nodes": [4, 8]}),
         "SVM": (filled(StandardScaler(), machine), {"estimator__C": [1, 0.3, 3, 10]}),
-        "extra trees": (filled(forest), {"min_samples_leaf": [3, 1]}),
+        "extra trees": (filled(forest), {"max_features": [0.3, "sqrt"]}),
     }
     return {name: Method(*parts) for name, parts in found.items()}
 
