@@ -268,7 +268,7 @@ def test_folders_that_cannot_be_used(folders, tmp_path):
     with pytest.raises(InputError, match="genuine has no picture with a face; add some"):
         load_folders(folders, fake_detect, fake_mesh)
     with pytest.raises(InputError, match="holds no folders posed/ and genuine/; give a folder that does"):
-        load_folders(tmp_path / "genuine" / "anna", fake_detect, fake_mesh)
+        load_folders(tmp_path / "posed" / "anna", fake_detect, fake_mesh)
 
 
 def test_drawn_smiles_are_found_and_the_posed_are_nearer(tmp_path):
@@ -277,9 +277,12 @@ def test_drawn_smiles_are_found_and_the_posed_are_nearer(tmp_path):
     found = load_folders(tmp_path / "smiles", make_detector(), FaceMesh())
     assert found.faceless == 0 and found.genuine.tolist() == [False] * 3 + [True] * 3
     assert found.group.tolist() == [0, 1, 2] * 2  # a person's two smiles
-    spread = {numbers: found.table(numbers, LANDMARK_COLUMNS).features.std(axis=1) for numbers in (raw, normalised)}
-    assert spread[raw][:3].min() > spread[raw][3:].max()
-    np.testing.assert_allclose(spread[normalised], np.sqrt(0.5), rtol=1e-3)
+    size = {}
+    for numbers in (raw, normalised):
+        points = numbers(found.points).reshape(-1, 468, 2)
+        size[numbers] = np.sqrt(((points - points.mean(axis=1, keepdims=True)) ** 2).sum(axis=2).mean(axis=1))
+    assert size[raw][:3].min() > size[raw][3:].max()
+    np.testing.assert_allclose(size[normalised], 1, rtol=1e-3)
 
 
 # ------------------------------------------------------------------------------------------------ in scripts
