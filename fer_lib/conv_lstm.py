@@ -174,8 +174,13 @@ def compiled(network: keras.Model, rows: int, settings: dict) -> keras.Model:
     )
     network.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", jit_compile=False)
     network.optimizer.build(network.trainable_variables)
-    network.begun_with = network.get_weights(), [np.array(v) for v in network.optimizer.variables]
+    network.begun_with = [(variable, np.array(variable)) for variable in _state(network)]
     return network
+
+
+def _state(network: keras.Model) -> list:
+    """All that a training changes: weights, the optimiser's moments and steps, and where dropout's lots stand."""
+    return [*network.variables, *network.optimizer.variables]
 
 
 def trained_answers(
@@ -195,9 +200,7 @@ def trained_answers(
             return found
     keras.utils.set_random_seed(settings["seed"])
     rng = np.random.default_rng(settings["seed"])
-    weights, optimizer = network.begun_with
-    network.set_weights(weights)
-    for variable, value in zip(network.optimizer.variables, optimizer, strict=True):
+    for variable, value in network.begun_with:
         variable.assign(value)
     batch = min(settings["batch"], len(train))
     begun, losses = time.monotonic(), []

@@ -77,8 +77,8 @@ def test_a_training_is_kept_and_begins_anew_in_each_fold(tmp_path, clips):
     np.testing.assert_allclose(again["probability"], first["probability"], atol=1e-4)
     network.set_weights([np.zeros_like(w) for w in network.get_weights()])
     assert it.trained_answers(tmp_path / "a.json", *ask) == json.loads((tmp_path / "a.json").read_text())
-    other = it.trained_answers(tmp_path / "a.json", *ask[:-1], {**SETTINGS, "rate": 0.1})
-    assert other["probability"] != first["probability"] and other["settings"]["rate"] == 0.1
+    other = it.trained_answers(tmp_path / "a.json", *ask[:-1], {**SETTINGS, "seed": 4})
+    assert other["probability"] != first["probability"] and other["settings"]["seed"] == 4
 
 
 def test_moving_by_hand():

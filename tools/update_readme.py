@@ -303,6 +303,13 @@ def genuine_table() -> str:
         unit than a posed row: {alone}; and how often it has more units that OpenFace does not see at all: {count:.2f}.
         Points of accuracy that the MLP loses when a unit is shuffled: {lost}."""
     lines += ["", textwrap.fill(" ".join(notes.split()), 120)]
+    units = metrics["action_units"]
+    shares = ", ".join(f"{name.removesuffix('_r')} {it['f1'][0]:.2f}" for name, it in units["units"].items())
+    (value, low, high), (large, *ends) = units["mean_f1"], units["full size"]["mean_f1"]
+    notes = f"""Action units of `weights/action_units`, ten folds by subject of CK+, thresholds chosen inside the folds:
+        mean F1 {value:.3f} ({low:.3f} to {high:.3f}) on {units["n"]} crops, {large:.3f} ({ends[0]:.3f} to
+        {ends[1]:.3f}) on {units["full size"]["n"]} full-size apex frames. By unit: {shares}."""
+    lines += ["", textwrap.fill(" ".join(notes.split()), 120)]
     return "\n".join(lines)
 
 
