@@ -88,6 +88,9 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     video = commands.add_parser("video", help="label video files")
     video.add_argument("inputs", nargs="+", metavar="VIDEO", help="video files; then, if you like, the word va")
     video.add_argument("--show", action="store_true", help="show the frames in a window meanwhile; q closes it")
+    video.add_argument(
+        "--sequence", action="store_true", help="also read each face over time, compared with itself at rest"
+    )
     webcam = commands.add_parser(
         "webcam", help="label a live camera: q or Esc quits, s saves the frame, a and l judge it"
     )
