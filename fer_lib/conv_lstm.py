@@ -28,7 +28,7 @@ ROLL = 8  # pixels of 267 by which a training clip is moved: faces are not cut e
 
 
 class FusedConvLSTM2D(layers.ConvLSTM2D):
-    """ConvLSTM2D with ReLU, kernels of one row and no state between calls, which trains several times as fast on CPUs.
+    """ConvLSTM2D with ReLU, kernels of one row and no state between calls, which trains faster on CPUs.
 
     The same numbers but for rounding: input and state go through one convolution, and the gates are one compiled pass
     forwards and one backwards, where Keras takes some twenty. still: the first frames that are zero in every clip;
