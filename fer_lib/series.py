@@ -36,7 +36,8 @@ class Series:
     """
 
     def __init__(self, points: int = POINTS):
-        self.points, self.source, self.start_s, self.step_s, self.steps = points, None, 0.0, 0.0, 0
+        self.points, self.source, self.steps = points, None, 0
+        self.start_s = self.end_s = self.step_s = 0.0  # end_s: of the last frame, within the last step
         self._known = np.zeros(C, bool)  # emotions with a number in any row
         self._faces: dict[int, dict[int, np.ndarray]] = {}  # by face and step: sums weighted with seconds
 
@@ -47,6 +48,7 @@ class Series:
             self.source, self.start_s, self.step_s = moment.source, moment.time_s, min(moment.seconds, LONE_FRAME_S)
         if moment.source != self.source:
             raise InputError(f"the table holds {self.source} and {moment.source}; give the rows of one video")
+        self.end_s = moment.time_s + moment.seconds
         begin, end = moment.time_s - self.start_s, moment.time_s - self.start_s + moment.seconds
         # a thousandth of a step may be rounding, as of times at 29.97 frames/s
         while (last := max(int(begin / self.step_s), int(np.ceil(end / self.step_s - 1e-3)) - 1)) >= self.points:
@@ -89,10 +91,6 @@ class Series:
         for moment in moments(rows):
             series.add(moment)
         return series
-
-    @property
-    def end_s(self) -> float:
-        return self.start_s + self.steps * self.step_s
 
     @property
     def known(self) -> list[str]:
