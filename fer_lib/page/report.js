@@ -182,7 +182,13 @@ function seek(seconds) {
 function follow() {
   if (film.readyState >= 1) now = film.currentTime;
   show();
-  if (!film.paused && !film.ended) requestAnimationFrame(follow);
+}
+
+let following = 0;  // the next frame's number while the film plays
+function play() {
+  cancelAnimationFrame(following);
+  follow();
+  if (!film.paused && !film.ended) following = requestAnimationFrame(play);
 }
 
 function toggle() {
@@ -206,9 +212,12 @@ let boxWidth = faces.length ? faces[0].box.clientWidth : 0;  // all are as wide
 for (const face of faces) {
   const place = (event) => timeAt(event.clientX - face.box.getBoundingClientRect().left, boxWidth);
   face.box.addEventListener('pointerdown', (event) => {
-    if (event.button !== 0) return;
-    if (event.pointerType !== 'touch') face.box.setPointerCapture(event.pointerId);
+    if (event.button !== 0 || event.pointerType === 'touch') return;  // a finger may only mean to scroll the page
+    face.box.setPointerCapture(event.pointerId);
     seek(place(event));
+  });
+  face.box.addEventListener('click', (event) => {
+    if (event.pointerType !== 'mouse' && event.pointerType !== 'pen') seek(place(event));
   });
   face.box.addEventListener('pointermove', (event) => {
     const seconds = place(event);
@@ -255,7 +264,7 @@ window.addEventListener('resize', redraw);
 window.addEventListener('beforeprint', () => faces.forEach(draw));
 window.matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
 
-film.addEventListener('play', follow);
+film.addEventListener('play', play);
 for (const event of ['timeupdate', 'seeked', 'pause']) film.addEventListener(event, follow);
 film.addEventListener('loadedmetadata', () => { if (now > data.start) seek(now); });
 film.addEventListener('error', () => { document.getElementById('trouble').hidden = false; });
