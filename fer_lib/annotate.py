@@ -36,9 +36,16 @@ def va_text(valence: float, arousal: float, va_scale: str = "unit") -> str:
 def answers(faces: Faces) -> list[str]:
     """ "happy 98%" for each face; "uncertain (sad 38%)" where the best emotion is too improbable to be called.
 
-    With an age its range follows: "happy 98%, 28-45".
+    With an age its range follows, then, with a probability that it is genuine, that: "happy 98%, 28-45, genuine 71%".
     """
     return _answers(faces, " {:.0%}")
+
+
+def genuine_text(probability: float) -> str:
+    """ "genuine 71%", or the same of "posed" where that is more probable; "" for nan."""
+    if np.isnan(probability):
+        return ""
+    return f"genuine {probability:.0%}" if probability >= 0.5 else f"posed {1 - probability:.0%}"
 
 
 def _answers(faces: Faces, share: str) -> list[str]:
@@ -46,17 +53,22 @@ def _answers(faces: Faces, share: str) -> list[str]:
     pairs = zip(faces.best()[0], *faces.top(), strict=True)
     shares = ((best, name, share.format(p)) for best, name, p in pairs)
     named = [f"{name}{text}" if name == best else f"{name} ({best}{text})" for best, name, text in shares]
-    if faces.age is None:
-        return named
-    return [f"{name}, {age_range(age)}" for name, age in zip(named, faces.age, strict=True)]
+    if faces.age is not None:
+        named = [f"{name}, {age_range(age)}" for name, age in zip(named, faces.age, strict=True)]
+    if faces.genuine is not None:
+        judged = (genuine_text(probability) for probability in faces.genuine.tolist())
+        named = [f"{name}, {text}" if text else name for name, text in zip(named, judged, strict=True)]
+    return named
 
 
 def captions(faces: Faces, va_scale: str = "unit") -> list[list[str]]:
     """The caption lines of each face: answers(), then valence and arousal if there are any.
 
-    Where there is an age it takes the place of the probability, "happy, 28-45": a caption must stay short.
+    Where there is an age or a judgement, it takes the place of the emotion's probability, "happy, 28-45, genuine 71%":
+    a caption must stay short.
     """
-    lines = [[answer] for answer in (answers(faces) if faces.age is None else _answers(faces, ""))]
+    more = faces.age is not None or faces.genuine is not None
+    lines = [[answer] for answer in (_answers(faces, "") if more else answers(faces))]
     if faces.va is not None:
         for row, va in zip(lines, faces.va.tolist(), strict=True):
             row.append(va_text(*va, va_scale))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -17,8 +18,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fer_lib.annotate import SMALLEST_TEXT, text_block
+from fer_lib.annotate import SMALLEST_TEXT, block_size, text_block
 from fer_lib.errors import InputError
+from fer_lib.faces import Faces
 from fer_lib.files import uninterrupted
 from fer_lib.images import write_image
 from fer_lib.quiet import quiet_stderr
@@ -33,6 +35,8 @@ OPEN_WITHIN_S = 10.0  # what a stream is given to answer
 PICTURE_WITHIN_S = 30.0  # a stream that sends nothing for so long has ended
 SILENT_S = 3.0  # a live source without a picture for so long is told of
 WAIT_S = 0.05  # between two looks at the keys while no picture comes
+JUDGE_KEYS = {"a": "units", "l": "landmarks"}  # what genuine or posed is read from
+NOTICE_S = 6.0  # how long a line that nobody asked for twice stands in the window
 GIVE_ONE = "give a camera number (0 is the first), a video file or a URL"
 
 # read by OpenCV when it first opens a video: FFmpeg's threads write to stderr also while quiet_stderr is not in force
@@ -115,6 +119,11 @@ class Camera:
         if paced:
             time.sleep(max(0.0, self._start + time_s - time.monotonic()))
         return bgr, time_s
+
+    def skip(self, seconds: float) -> None:
+        """Forget that so much time has passed: a file that is played was not looked at."""
+        if not self.live and self._start is not None:
+            self._start += seconds
 
     def _stamp(self) -> float:
         """The time of a file's picture just taken; a file without usable times is counted by its rate."""
@@ -252,8 +261,7 @@ def show_picture(image: np.ndarray, title: str = "fer", open_window: Callable[[s
     window = (open_window or Window)(title)
     try:
         window.show(image)
-        while not window.key() and window.is_open():
-            time.sleep(0.02)
+        _until_a_key(window)
     finally:
         window.close()
 
@@ -305,8 +313,13 @@ def run_camera(
     open_window: Callable[[], Window] | None = None,
     on_rows: Callable[[list[dict]], None] | None = None,
     progress: bool = True,
+    judge: Callable[[str], Callable] | None = None,
 ) -> CameraSummary:
     """Show what the recogniser sees, live, until q, Esc, the closing of the window or the end of the source; s saves.
+
+    The keys a and l freeze the frame and show genuine or posed, from action units and from landmarks; then any key goes
+    on. judge: "units" or "landmarks" to a callable (image, faces) -> (N,) probability of genuine with an attribute
+    `trust`, a line; by default fer_lib.genuineness.Genuineness.
 
     recognize: (H, W, 3) uint8 RGB -> Faces. draw: (image, faces) -> image, default draw_faces. Without a screen, or
     with window=False, an annotated video and its table go to `out` instead: all frames of a file, a camera's until
@@ -323,7 +336,7 @@ def run_camera(
         reason = why_no_screen() if window and open_window is None else ""
         try:
             if window and not reason:
-                _show(camera, recognize, draw, open_window or Window, Path(out), on_rows, summary)
+                _show(camera, recognize, draw, open_window or Window, Path(out), on_rows, judge, summary)
             else:
                 _write(camera, recognize, draw, Path(out), names, reason, progress, on_rows, summary)
         finally:
@@ -358,9 +371,10 @@ def _pictures(camera: Camera, paced: bool = False) -> Iterator[tuple[np.ndarray,
         yield taken
 
 
-def _show(camera: Camera, recognize, draw, open_window, out: Path, on_rows, summary: CameraSummary) -> None:
+def _show(camera: Camera, recognize, draw, open_window, out: Path, on_rows, judge, summary: CameraSummary) -> None:
     window = open_window()
-    rate, before, annotated = 0.0, None, None
+    rate, before, annotated, notice = 0.0, None, None, _Notice()
+    judges = _Judges(judge)
     try:
         for taken in _pictures(camera, paced=True):
             if taken is not None:
@@ -376,20 +390,104 @@ def _show(camera: Camera, recognize, draw, open_window, out: Path, on_rows, summ
                 before = now
                 summary.frames += 1
                 summary.faces += len(faces)
-                window.show(_noted(annotated, f"{rate:.0f} frames/s") if rate else annotated)
+                text = notice.text() or (f"{rate:.0f} frames/s" if rate else "")
+                window.show(_noted(annotated, text) if text else annotated)
             elif annotated is not None and camera.silent_s > SILENT_S:
                 window.show(_noted(annotated, f"no picture for {camera.silent_s:.0f} s"))
-            key = window.key()
-            if key.lower() == "s" and annotated is not None:
+            key = window.key().lower()
+            if key == "s" and annotated is not None:
                 path = _free_name(camera, out, ".png")
                 write_image(path, annotated)
                 summary.saved.append(path)
                 print(f"saved {path}", file=sys.stderr)
-            if key.lower() in ("q", ESCAPE) or not window.is_open():
+            if key in JUDGE_KEYS and annotated is not None:
+                frozen = time.monotonic()
+                try:
+                    judged, trust = judges(JUDGE_KEYS[key], image, faces)
+                except InputError as error:
+                    notice.say(str(error))
+                else:
+                    text = trust if len(faces) else "no face to judge"
+                    window.show(_noted(draw(image, judged), f"{text} (any key: live again)"))
+                    _until_a_key(window)
+                before = None  # the pause says nothing about the rate
+                camera.skip(time.monotonic() - frozen)
+            if key in ("q", ESCAPE) or not window.is_open():
                 return
         _say_stopped(camera, summary)
     finally:
         window.close()
+
+
+class _Notice:
+    """A line that stands for a while in the window, and once on stderr."""
+
+    def __init__(self):
+        self._text, self._until = "", 0.0
+
+    def say(self, text: str) -> None:
+        self._text, self._until = text, time.monotonic() + NOTICE_S
+        print(text, file=sys.stderr, flush=True)
+
+    def text(self) -> str:
+        return self._text if time.monotonic() < self._until else ""
+
+
+class _Judges:
+    """Genuine or posed, by kind; each kind's model is loaded when it is first asked for."""
+
+    def __init__(self, make: Callable[[str], Callable] | None):
+        self._make, self._made = make, {}
+
+    def __call__(self, kind: str, image: np.ndarray, faces: Faces) -> tuple[Faces, str]:
+        """(the faces with `genuine`, a line on how far to trust it). InputError: there is no such model."""
+        if kind not in self._made:
+            if self._make is None:
+                from fer_lib.genuineness import Genuineness as make
+            else:
+                make = self._make
+            self._made[kind] = make(kind)
+        return replace(faces, genuine=self._made[kind](image, faces)), self._made[kind].trust
+
+
+def _until_a_key(window) -> None:
+    while not window.key() and window.is_open():
+        time.sleep(0.02)
+
+
+def snapshot(
+    source,
+    recognize: Callable,
+    kind: str,
+    *,
+    out="out",
+    draw: Callable | None = None,
+    judge: Callable[[str], Callable] | None = None,
+) -> tuple[Faces, int, float, str, Path]:
+    """The first frame with a face, judged genuine or posed, without a screen: `<stem>_fer.png` in `out`.
+
+    kind: "units" or "landmarks"; other arguments as run_camera's. A camera is looked at until a face comes. Returns
+    (faces, frame number from 0, its time in seconds, a line on how far to trust it, the file). InputError: the source
+    does not open, or ends without a face; there is no model.
+    """
+    if draw is None:
+        from fer_lib.annotate import draw_faces as draw
+    judges, frames = _Judges(judge), 0
+    with _only_python_on_stderr(), open_camera(source) as camera:
+        for taken in _pictures(camera):
+            if taken is None:
+                continue
+            image, time_s = taken
+            faces = recognize(image)
+            if len(faces):
+                faces, trust = judges(kind, image, faces)
+                path = _free_name(camera, Path(out), ".png")
+                write_image(path, draw(image, faces))
+                return faces, frames, time_s, trust, path
+            frames += 1
+        if not frames:
+            raise InputError(f"{camera.name} {NO_PICTURE}")
+        raise InputError(f"{camera.name}: no face in its {frames} frames; show one, or give another source")
 
 
 def _write(camera, recognize, draw, out: Path, names, reason: str, progress: bool, on_rows, summary) -> None:
@@ -440,9 +538,13 @@ def _say_stopped(camera: Camera, summary: CameraSummary) -> None:
 
 
 def _noted(image: np.ndarray, text: str) -> np.ndarray:
-    """A copy with a line in the lower left corner."""
+    """A copy with a text in the lower left corner, in as many lines as it needs."""
     out = image.copy()
-    block = text_block([text], max(SMALLEST_TEXT, min(out.shape[:2]) // 24), (0, 0, 0))
+    size = max(SMALLEST_TEXT, min(out.shape[:2]) // 24)
+    letters = len(text)
+    while letters > 8 and block_size(textwrap.wrap(text, letters), size)[0] > out.shape[1]:
+        letters -= 1
+    block = text_block(textwrap.wrap(text, letters), size, (0, 0, 0))
     block = block[: out.shape[0], : out.shape[1]]
     out[out.shape[0] - block.shape[0] :, : block.shape[1]] = block
     return out

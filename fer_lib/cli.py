@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from fer_lib.errors import InputError
@@ -81,16 +82,33 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     photo.add_argument("inputs", nargs="+", metavar="PATH", help="pictures and folders; then, if you like, the word va")
     photo.add_argument("--show", action="store_true", help="show each annotated picture in a window; any key goes on")
     photo.add_argument("--explain", action="store_true", help="also OUT/STEM_explained.png: what spoke for each answer")
+    photo.add_argument(
+        "--genuine", action="store_true", help="also whether each expression looks genuine or posed, from action units"
+    )
     video = commands.add_parser("video", help="label video files")
     video.add_argument("inputs", nargs="+", metavar="VIDEO", help="video files; then, if you like, the word va")
     video.add_argument("--show", action="store_true", help="show the frames in a window meanwhile; q closes it")
-    webcam = commands.add_parser("webcam", help="label a live camera: q or Esc quits, s saves the frame")
+    webcam = commands.add_parser(
+        "webcam", help="label a live camera: q or Esc quits, s saves the frame, a and l judge it"
+    )
     webcam.add_argument("inputs", nargs="*", metavar="va", help="the word va for valence and arousal")
     webcam.add_argument(
         "--camera", default="0", metavar="N|FILE|URL", help="camera number, video file or URL (default 0)"
     )
+    webcam.add_argument(
+        "--snapshot",
+        choices=("a", "l"),
+        help="no window: genuine or posed in the first frame with a face, as the keys: a action units, l landmarks",
+    )
     for command in (photo, video, webcam):
         _add_recognition(command)
+
+    units = commands.add_parser("units", help="tables of action units and landmarks from a folder of pictures")
+    units.add_argument("folder", type=Path, metavar="FOLDER", help="posed/ and genuine/ with pictures, or pictures")
+    units.add_argument("--csv", type=Path, required=True, metavar="FILE", help="write the action units there")
+    units.add_argument("--landmarks", type=Path, metavar="FILE", help="write the 468 points of each face there too")
+    units.add_argument("--openface", action="store_true", help="by OpenFace, which must be on the PATH")
+    units.add_argument("--detector", metavar="NAME", help="blazeface (default), haar or dnn")
 
     evaluate = commands.add_parser("evaluate", help="score a model on FER2013 and FER+")
     evaluate.add_argument("--model", required=True, metavar="NAME")
@@ -136,6 +154,7 @@ def main(arguments: list[str] | None = None, script: str | None = None) -> int:
         "photo": run_photo,
         "video": run_video,
         "webcam": run_webcam,
+        "units": run_units,
         "evaluate": run_evaluate,
         "models": run_models,
         "fetch": run_fetch,
@@ -187,7 +206,8 @@ class _Tables:
         from fer_lib.files import check_writable
         from fer_lib.records import columns
 
-        self.columns, self.rows = columns(va=options.va, video=video, age=options.age), []
+        genuine = bool(getattr(options, "genuine", False) or getattr(options, "snapshot", None))
+        self.columns, self.rows = columns(va=options.va, video=video, age=options.age, genuine=genuine), []
         self.paths = []
         for kind in ("csv", "json", "parquet"):
             path = getattr(options, kind)
@@ -266,6 +286,7 @@ def run_photo(options) -> int:
     if not options.inputs:
         raise InputError("no pictures given; say: python foto_fer.py PICTURE_OR_FOLDER")
     tables, recognise = _Tables(options, video=False), _recogniser(options)
+    judge = _judges(recognise)("units") if options.genuine else None
     folders, pictures = {}, []
 
     def gather(path):
@@ -277,23 +298,36 @@ def run_photo(options) -> int:
     names, found = OutputNames(options.out, keep=pictures), {}
 
     def label(picture):
-        found[picture], rows = _label_picture(picture, recognise, names, options)
+        found[picture], rows = _label_picture(picture, recognise, judge, names, options)
         tables.rows += rows or [empty_record(str(picture), 0, 0.0)]
 
     with tables:
         code = max(code, _each(pictures, label))
         for folder, members in folders.items():
             say(_group_mood(folder, [found[picture] for picture in members if picture in found], options.va_scale))
+    if judge:
+        say(f"genuine or posed: {judge.trust}")
     return code
 
 
-def _label_picture(picture: Path, recognise, names, options):
+def _judges(recognise):
+    """ "units" or "landmarks" to what judges the faces of this recogniser's detector."""
+    from functools import partial
+
+    from fer_lib.genuineness import Genuineness
+
+    return partial(Genuineness, detector=recognise.detect.name)
+
+
+def _label_picture(picture: Path, recognise, judge, names, options):
     """Read, recognise, draw, write and tell one picture: (its Faces, their rows)."""
     from fer_lib.annotate import answers, draw_faces
     from fer_lib.images import jpeg_complaint, read_image, writable_suffix, write_image
 
     image = read_image(picture)
     faces = recognise(image)
+    if judge:
+        faces = replace(faces, genuine=judge(image, faces))
     annotated = draw_faces(image, faces, options.va_scale)
     write_image(names(picture, writable_suffix(image, picture.suffix)), annotated)
     complaint = jpeg_complaint(picture)
@@ -388,16 +422,83 @@ def run_webcam(options) -> int:
     if options.inputs:
         raise InputError(f"unknown word {options.inputs[0]!r}; a camera is given as --camera {options.inputs[0]}")
     with _Tables(options, video=True) as tables:
+        recognise, draw = _recogniser(options), _drawing(options)
+        if options.snapshot:
+            _snapshot(options, recognise, draw, tables)
+            return OK
         summary = run_camera(
             options.camera,
-            _recogniser(options),
+            recognise,
             out=options.out,
             names=tables.columns,
-            draw=_drawing(options),
+            draw=draw,
             on_rows=tables.rows.extend if tables.paths else None,
+            judge=lambda kind: _judges(recognise)(kind),
         )
         _tell(summary)
     return OK
+
+
+def _snapshot(options, recognise, draw, tables) -> None:
+    """Genuine or posed in the first frame with a face, a line a face."""
+    from fer_lib.annotate import answers
+    from fer_lib.camera import JUDGE_KEYS, snapshot
+    from fer_lib.video import video_rows
+
+    kind, judge = JUDGE_KEYS[options.snapshot], _judges(recognise)
+    faces, frame, time_s, trust, path = snapshot(
+        options.camera, recognise, kind, out=options.out, draw=draw, judge=judge
+    )
+    tables.rows += video_rows(faces, options.camera, frame, time_s)
+    source = f"{options.camera} frame {frame}"
+    for number, (row, answer) in enumerate(zip(faces.records(), answers(faces), strict=True), start=1):
+        say(_face_line(source, number, row, answer, options.va_scale))
+    say(f"genuine or posed, from {kind}: {trust}")
+    say(f"wrote {path}")
+
+
+def run_units(options) -> int:
+    """One row a face; what was left out is told. A picture that cannot be used is named and the rest goes on."""
+    from fer_lib.action_units import make_units
+    from fer_lib.detect import make_detector
+    from fer_lib.face_tables import FaceTables, labelled_pictures
+    from fer_lib.files import check_writable
+    from fer_lib.mesh import FaceMesh
+
+    for path in (options.csv, options.landmarks):
+        if path is not None:
+            if path.suffix.lower() != ".csv":
+                raise InputError(f"{path}: the name must end in .csv")
+            check_writable(path)
+    pictures, detect = labelled_pictures(options.folder), make_detector(options.detector)
+    mesh = FaceMesh() if options.landmarks is not None else None
+    tables = FaceTables(detect, make_units(options.openface, detect.name), mesh)
+    labels = dict(pictures)
+    try:
+        code = _each(labels, lambda path: tables.add(path, labels[path]))
+    except KeyboardInterrupt:
+        _write_units(tables, options, None not in labels.values())
+        raise
+    _write_units(tables, options, None not in labels.values())
+    return code
+
+
+def _write_units(tables, options, labelled: bool) -> None:
+    from fer_lib.files import uninterrupted
+    from fer_lib.records import write_table
+
+    if not tables.unit_rows:
+        raise InputError(f"{options.folder}: no face with action units in {counted(tables.pictures, 'picture')}")
+    with uninterrupted():
+        write_table(options.csv, tables.unit_rows, tables.unit_columns(labelled))
+        say(f"wrote {options.csv}: {counted(len(tables.unit_rows), 'row')}")
+        if options.landmarks is not None:
+            write_table(options.landmarks, tables.landmark_rows, tables.landmark_columns(labelled))
+            say(f"wrote {options.landmarks}: {counted(len(tables.landmark_rows), 'row')}")
+    left = [f"{counted(tables.faceless, 'picture')} without a face"] * bool(tables.faceless)
+    left += [f"{counted(n, 'face')} without {what}" for what, n in tables.unmeasured.items() if n]
+    if left:
+        say(f"left out: {', '.join(left)}")
 
 
 def _drawing(options):

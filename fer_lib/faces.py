@@ -61,12 +61,14 @@ class Faces:
     uncertain_below: float = 0.0  # a face whose highest probability is below this is called uncertain
     age: np.ndarray | None = None  # (N,) float32 years
     emotion_raw: np.ndarray | None = None  # (N, C) float32, emotion before it was smoothed over time; None: it was not
+    # (N,) float32 probability that the expression is genuine, not posed; nan: unknown
+    genuine: np.ndarray | None = None
 
     def __post_init__(self):
         rows = len(self.xyxy)
         if self.xyxy.shape != (rows, 4):
             raise ValueError(f"xyxy must be (N, 4), got {self.xyxy.shape}")
-        for name in ("score", "emotion", "va", "track_id", "roll", "age", "emotion_raw"):
+        for name in ("score", "emotion", "va", "track_id", "roll", "age", "emotion_raw", "genuine"):
             array = getattr(self, name)
             if array is not None and len(array) != rows:
                 raise ValueError(f"{name} has {len(array)} rows for {rows} boxes")
@@ -97,6 +99,7 @@ class Faces:
             roll=pick(self.roll),
             age=pick(self.age),
             emotion_raw=pick(self.emotion_raw),
+            genuine=pick(self.genuine),
         )
 
     def best(self) -> tuple[list[str], np.ndarray]:

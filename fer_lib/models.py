@@ -188,6 +188,16 @@ def add_va_head(model: keras.Model, dropout: float = 0.25) -> keras.Model:
     return keras.Model(model.input, {**model.output, "va": va}, name=model.name)
 
 
+def units_network(model: keras.Model, units: int) -> keras.Model:
+    """The action units' model: a classifier's trunk under one linear layer, "au_intensity", cut to OpenFace's 0 to 5.
+
+    Input as the classifier's; output {"au": (N, units)} float32. The trunk is shared with the classifier.
+    """
+    linear = layers.Dense(units, dtype="float32", name="au_intensity")(model.get_layer("features").output)
+    intensity = layers.ReLU(5.0, dtype="float32", name="au")(linear)
+    return keras.Model(model.input, {"au": intensity}, name="action_units")
+
+
 def age_head(features, dropout: float = 0.5):
     """An age in years, (N, 1) float32, from a trunk's features: the median of a softmax over AGES.
 

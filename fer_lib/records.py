@@ -16,14 +16,18 @@ COLUMNS = (*BASE_COLUMNS, *EMOTIONS, "emotion", "confidence")
 VA_COLUMNS = ("valence", "arousal")
 AGE_COLUMNS = ("age", "age_range")
 RAW_COLUMNS = tuple(f"{name}_raw" for name in EMOTIONS)
+GENUINE_COLUMNS = ("genuine",)
 SUFFIXES = (".csv", ".json", ".parquet")
 TEXT_COLUMNS = ("source", "emotion", "age_range")
-WHOLE_COLUMNS = ("frame", "face_id", "x", "y", "w", "h", "measured")  # every other column is a real number
+WHOLE_COLUMNS = ("frame", "face_id", "x", "y", "w", "h", "measured", "class")  # every other column is a real number
 
 
-def columns(va: bool = False, video: bool = False, age: bool = False, smoothed: bool = False) -> tuple[str, ...]:
+def columns(
+    va: bool = False, video: bool = False, age: bool = False, smoothed: bool = False, genuine: bool = False
+) -> tuple[str, ...]:
     """The table's columns, in order. smoothed: also the emotions as they were before fer_lib.track.Smoother."""
-    return COLUMNS + VA_COLUMNS * va + AGE_COLUMNS * age + ("measured",) * video + RAW_COLUMNS * smoothed
+    more = VA_COLUMNS * va + AGE_COLUMNS * age + GENUINE_COLUMNS * genuine
+    return COLUMNS + more + ("measured",) * video + RAW_COLUMNS * smoothed
 
 
 def empty_record(source: str, frame: int, time_s: float) -> dict:
@@ -35,7 +39,8 @@ def face_records(faces: Faces, source: str = "", frame: int = 0, time_s: float =
     """One dict per face, in plain Python values; an empty list for no face.
 
     x y w h are pixels of the upright picture. A class that the model does not know has no key, so its cell stays
-    empty. Valence and arousal are in [-1, 1], the age is in years.
+    empty, as does `genuine`, a probability, of a face that could not be measured. Valence and arousal are in [-1, 1],
+    the age is in years.
     """
     rows = []
     names, confidence = faces.top() if faces.emotion is not None else ([], [])
@@ -53,6 +58,8 @@ def face_records(faces: Faces, source: str = "", frame: int = 0, time_s: float =
             row |= {name: round(float(v), 4) for name, v in zip(VA_COLUMNS, faces.va[i], strict=True)}
         if faces.age is not None:
             row |= {"age": round(float(faces.age[i]), 1), "age_range": age_range(faces.age[i])}
+        if faces.genuine is not None and faces.genuine[i] == faces.genuine[i]:
+            row["genuine"] = round(float(faces.genuine[i]), 4)
         rows.append(row)
     return rows
 

@@ -26,6 +26,7 @@ WEIGHTS = ROOT / "weights"
 DEFAULT_MODEL = "facenet"
 AGE_MODEL = "age"
 EMOTION_TASK, AGE_TASK = "emotion", "age"  # of cards
+UNITS_MODEL, UNITS_TASK = "action_units", "action units"
 KERAS_FILE = "model.keras"
 FAST_FILES = ("model.xml", "model.bin")  # OpenVINO's intermediate representation
 PIPELINE_FILE = "model.skops"

@@ -148,6 +148,32 @@ def tiny_model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_units(tiny_model, tmp_path_factory) -> Path:
+    """A folder of an action unit model that says 2 of AU01, 0 of AU02 and 5 of all others, of whatever it sees."""
+    from dataclasses import replace
+
+    import keras
+    import numpy as np
+
+    from fer_lib.action_units import BUILTIN_COLUMNS
+    from fer_lib.models import units_network
+    from fer_lib.weights import KERAS_FILE, UNITS_TASK, load_card, save_keras
+
+    pixels = keras.Input((16, 16, 3), dtype="uint8", name="pixels")
+    features = keras.layers.GlobalAveragePooling2D(name="features")(keras.ops.cast(pixels, "float32"))
+    network = units_network(keras.Model(pixels, features), len(BUILTIN_COLUMNS))
+    answers = np.array([2.0, -9, *[9.0] * 13])
+    network.get_layer("au_intensity").set_weights([np.zeros((3, 15)), answers])
+    folder = tmp_path_factory.mktemp("units") / "tiny_units"
+    folder.mkdir()
+    save_keras(network, folder / KERAS_FILE)
+    card = load_card(str(tiny_model))
+    heads = {"labels": BUILTIN_COLUMNS, "heads": {"au": list(BUILTIN_COLUMNS)}}
+    replace(card, name="tiny_units", task=UNITS_TASK, **heads).write(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def real_fer2013(fer_data):
     """FER2013 with FER+, loaded once."""
     from fer_lib.datasets.fer2013 import load_fer2013

@@ -62,6 +62,10 @@ def test_columns():
     assert list(aged.records("a")[0]) == list(records.columns(va=True, age=True))
     assert (aged.records()[0]["age"], aged.records()[0]["age_range"]) == (30.0, "28-45")
     assert annotate.answers(aged) == ["anger 100%, 28-45"] and annotate.captions(aged)[0][0] == "anger, 28-45"
+    judged = replace(aged, genuine=np.array([0.3], np.float32))
+    assert list(judged.records("a")[0]) == list(records.columns(va=True, age=True, genuine=True))
+    assert records.columns(age=True, genuine=True, video=True)[-4:] == ("age", "age_range", "genuine", "measured")
+    assert annotate.answers(judged) == ["anger 100%, 28-45, posed 70%"]
     assert records.SUFFIXES == (".csv", ".json", ".parquet")
 
 
@@ -75,11 +79,11 @@ def test_output_names(tmp_path):
 
 
 def test_commands_and_options():
-    assert list(cli._parsers()[1]) == "photo video webcam evaluate models fetch notebook".split()
+    assert list(cli._parsers()[1]) == "photo video webcam units evaluate models fetch notebook".split()
     shared = set("--out --csv --json --parquet --va --va-scale --model --detector --cascade --min-face".split())
     shared |= {"--uncertain-below", "--balanced", "--age"}
-    assert shared | {"--show", "--explain"} <= options_of("photo") and shared <= options_of("video")
-    assert shared | {"--camera"} <= options_of("webcam")
+    assert shared | {"--show", "--explain", "--genuine"} <= options_of("photo") and shared <= options_of("video")
+    assert shared | {"--camera", "--snapshot"} <= options_of("webcam")
     assert set("--model --data --split --ferplus --json".split()) <= options_of("evaluate")
     assert DETECTORS == ("haar", "blazeface", "dnn")
     assert (cli.OK, cli.WRONG, cli.INTERRUPTED) == (0, 2, 130)

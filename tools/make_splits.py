@@ -22,8 +22,9 @@ from fer_lib.datasets.ckplus import load_apex_frames  # noqa: E402
 from fer_lib.datasets.fer2013 import USAGES, Fer2013, load_fer2013  # noqa: E402
 from fer_lib.datasets.utkface import UtkFace, load_utkface, same_photograph  # noqa: E402
 from fer_lib.errors import InputError  # noqa: E402
+from fer_lib.facs import CodedFrames, coded_frames  # noqa: E402
 from fer_lib.framing import even_odd  # noqa: E402
-from fer_lib.splits import SPLITS, write_split  # noqa: E402
+from fer_lib.splits import SPLITS, group_folds, write_split  # noqa: E402
 
 SEED = 1
 COMMAND = "FER_DATA=folder python tools/make_splits.py"
@@ -54,6 +55,21 @@ def ck_apex(path: Path, frames: list) -> None:
         command=f"{COMMAND} ck_apex",
         parts={part: [frames[row].path.stem for row in rows] for part, rows in even_odd(frames).items()},
         apart=["subject", "picture"],
+    )
+
+
+def ck_facs(path: Path, frames: CodedFrames) -> None:
+    """Ten folds by subject, with the emotions as even as that allows."""
+    folds = group_folds(frames.emotion, frames.subject, 10, SEED)
+    write_split(
+        path,
+        data=f"CK+ first and apex frames as face crops of one size, of the {len(frames) // 2} sequences that have FACS "
+        "codes (fer_lib.facs.coded_frames)",
+        rule="ten folds by subject; each fold is reported on by a model that has seen the nine others",
+        command=f"{COMMAND} ck_facs",
+        parts={fold: [frames.name[row] for row in rows] for fold, rows in folds.items()},
+        apart=["subject"],
+        seed=SEED,
     )
 
 
@@ -91,11 +107,12 @@ def utkface(path: Path, data: UtkFace) -> None:
 MAKERS = {
     "fer2013": (fer2013, lambda folder: load_fer2013(folder / "fer2013" / "fer2013.csv")),
     "ck_apex": (ck_apex, lambda folder: load_apex_frames(folder / "ck_apex")),
+    "ck_facs": (ck_facs, lambda folder: coded_frames(folder / "ckplus", folder / "tables" / "ck_facs.csv")),
     "utkface": (utkface, lambda folder: load_utkface(folder / "utkface")),
 }
 
 
-ROWS = {"fer2013": 35_887, "ck_apex": 327, "utkface": 9778}  # of the released files
+ROWS = {"fer2013": 35_887, "ck_apex": 327, "ck_facs": 426, "utkface": 9778}  # of the released files
 
 
 def main(names: list[str]) -> None:

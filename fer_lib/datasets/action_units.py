@@ -57,8 +57,8 @@ class OpenFaceRows:
     """N faces as OpenFace measured them; N may be 0: a picture without a face."""
 
     intensity: np.ndarray  # (N, 17) float32 in [0, 5], columns OPENFACE_AUS; nan where success is False
-    presence: np.ndarray  # (N, 18) bool, columns OPENFACE_PRESENCE_AUS; False where success is False
-    confidence: np.ndarray  # (N,) float32 in [0, 1]
+    presence: np.ndarray | None  # (N, 18) bool, columns OPENFACE_PRESENCE_AUS; False where success is False
+    confidence: np.ndarray  # (N,) float32 in [0, 1]; nan where the table does not tell
     success: np.ndarray  # (N,) bool, False where the tracker lost the face
     frame: np.ndarray  # (N,) int64, OpenFace's own number, from 1; 0 in the table of a still
     face: np.ndarray  # (N,) int64, the face's number in the picture or video
@@ -94,28 +94,30 @@ def _flag(where: str, row: dict[str, str], name: str) -> bool:
 def load_openface(path) -> OpenFaceRows:
     """Read the csv of OpenFace's FeatureExtraction, FaceLandmarkVidMulti or FaceLandmarkImg, in file order.
 
-    A row without success measured no face: its action units are nan. InputError: a column is missing (run OpenFace
-    with -aus), or a value is outside its range, with its line; OSError when the file cannot be read.
+    A row without success measured no face: its action units are nan. Only the columns of intensity must be there;
+    presence is None unless all of its columns are. InputError: a column is missing (run OpenFace with -aus), or a
+    value is outside its range, with its line; OSError when the file cannot be read.
     """
     intensity, presence, facts = [], [], []
-    optional = ("frame", "face_id", "face", "timestamp", "success")  # FaceLandmarkImg: face and confidence only
-    columns = ("confidence", *INTENSITY_COLUMNS, *PRESENCE_COLUMNS)
-    for line, row in read_columns(path, columns, optional, cure="run OpenFace with -aus"):
+    optional = ("frame", "face_id", "face", "timestamp", "success", "confidence")  # FaceLandmarkImg: the last and face
+    cure, told = "run OpenFace with -aus", True
+    for line, row in read_columns(path, INTENSITY_COLUMNS, (*optional, *PRESENCE_COLUMNS), cure=cure):
         where = f"{path} line {line}"
+        told = told and set(PRESENCE_COLUMNS) <= set(row)
         success = _flag(where, row, "success") if "success" in row else True
         if success:
             intensity.append(numbers(where, row, INTENSITY_COLUMNS, 0, 5))
-            presence.append([_flag(where, row, name) for name in PRESENCE_COLUMNS])
+            presence.append([_flag(where, row, name) for name in PRESENCE_COLUMNS] if told else ())
         else:  # what stands there was not measured
             intensity.append([np.nan] * len(INTENSITY_COLUMNS))
             presence.append([False] * len(PRESENCE_COLUMNS))
-        (confidence,) = numbers(where, row, ["confidence"], 0, 1)
+        (confidence,) = numbers(where, row, ["confidence"], 0, 1) if "confidence" in row else (np.nan,)
         row = {"frame": "0", "timestamp": "0", "face_id": row.get("face", "0")} | row
         facts.append((confidence, success, *numbers(where, row, ("frame", "face_id", "timestamp"))))
     table = np.array(facts, np.float64).reshape(-1, 5)
     return OpenFaceRows(
         np.array(intensity, np.float32).reshape(-1, len(INTENSITY_COLUMNS)),
-        np.array(presence, bool).reshape(-1, len(PRESENCE_COLUMNS)),
+        np.array(presence, bool).reshape(-1, len(PRESENCE_COLUMNS)) if told else None,
         table[:, 0].astype(np.float32),
         table[:, 1].astype(bool),
         table[:, 2].astype(np.int64),
