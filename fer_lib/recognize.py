@@ -95,6 +95,11 @@ class Recognizer:
         self._head = next(iter(self.card.heads))
         self.crops = self._emotion.crops
 
+    @property
+    def cards(self) -> list[Card]:
+        """Of the models in use."""
+        return [self.card] + ([self._age.card] if self._age else [])
+
     def __call__(self, image: np.ndarray) -> Faces:
         """(H, W, 3) uint8 RGB, upright, to the faces in it, left to right. ValueError for another array."""
         faces = self.detect(image)

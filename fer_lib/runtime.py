@@ -32,6 +32,14 @@ def openvino_core():
     return openvino.Core()
 
 
+def limit_threads(count: int) -> None:
+    """Let OpenCV and OpenVINO use at most so many threads in this process; models already compiled keep theirs."""
+    import cv2
+
+    cv2.setNumThreads(count)
+    openvino_core().set_property("CPU", {"INFERENCE_NUM_THREADS": count})
+
+
 def compiled_model(model, precision: str = "f32"):
     """An openvino model, or the path of one, compiled for one request at a time on the CPU, by default in float32.
 
