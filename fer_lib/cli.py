@@ -75,8 +75,18 @@ def _add_recognition(parser) -> None:
     )
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError("must be a number of seconds, 0 or more")
+    return value
+
+
 def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     """The whole command line's parser, and that of each command."""
+    from fer_lib.fetch import DOWNLOADS
+    from fer_lib.track import SMOOTH_S
+
     parser = _Parser(prog="python -m fer_lib", description="Facial expression recognition.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
@@ -101,7 +111,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         "--dask", metavar="ADDRESS", help="let a Dask cluster do it, tcp://HOST:PORT, whose workers see the same paths"
     )
     webcam = commands.add_parser(
-        "webcam", help="label a live camera: q or Esc quits, s saves the frame, a and l judge it"
+        "webcam", help="label a live camera: q or Esc quits, s saves the frame, r records, a and l judge"
     )
     webcam.add_argument("inputs", nargs="*", metavar="va", help="the word va for valence and arousal")
     webcam.add_argument(
@@ -111,6 +121,13 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         "--snapshot",
         choices=("a", "l"),
         help="no window: genuine or posed in the first frame with a face, as the keys: a action units, l landmarks",
+    )
+    webcam.add_argument(
+        "--smooth",
+        type=_seconds,
+        default=SMOOTH_S,
+        metavar="SECONDS",
+        help=f"time constant of the smoothing over time (default {SMOOTH_S}; 0: none)",
     )
     for command in (photo, video, webcam):
         _add_recognition(command)
@@ -131,8 +148,6 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     evaluate.add_argument("--runtime", choices=("fast", "keras"), default="fast", help="keras is the reference")
 
     commands.add_parser("models", help="list what is in weights/")
-    from fer_lib.fetch import DOWNLOADS
-
     fetch = commands.add_parser("fetch", help="bring outside weights into the user's cache")
     fetch.add_argument("names", nargs="+", metavar="NAME", help=f"one or more of {', '.join(DOWNLOADS)}")
     notebook = commands.add_parser("notebook", help="run a notebook, or all")
@@ -244,8 +259,10 @@ class _Tables:
 def _columns(options, video: bool) -> tuple[str, ...]:
     from fer_lib.records import columns
 
-    genuine = bool(getattr(options, "genuine", False) or getattr(options, "snapshot", None))
-    return columns(va=options.va, video=video, age=options.age, genuine=genuine)
+    snapshot = getattr(options, "snapshot", None)
+    genuine = bool(getattr(options, "genuine", False) or snapshot)
+    smoothed = video and not snapshot and getattr(options, "smooth", 0) > 0
+    return columns(va=options.va, video=video, age=options.age, genuine=genuine, smoothed=smoothed)
 
 
 def _recogniser(options):
@@ -525,6 +542,7 @@ def run_webcam(options) -> int:
             names=tables.columns,
             draw=draw,
             on_rows=tables.rows.extend if tables.paths else None,
+            smooth_s=options.smooth,
             judge=lambda kind: _judges(recognise)(kind),
         )
         _tell(summary)

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from fer_lib.detect import crop_faces
 from fer_lib.faces import Faces
@@ -128,6 +127,9 @@ class Tracker:
         agree: float = AGREE,
         longest_gap_s: float = LONGEST_GAP_S,
     ):
+        from scipy.optimize import linear_sum_assignment  # half a second, which a script working on photos need not pay
+
+        self._assign = linear_sum_assignment
         self._describe = describe_looks if describe is None else describe
         self._agree = agree
         self._longest_gap_s = longest_gap_s
@@ -234,7 +236,7 @@ class Tracker:
             enough = self._agree * (1 - PLACE_HELPS * (0 if cut else near))
             cost[~sure & ~unknown & ~(alike >= enough)] = LIMIT
         # What may not match costs as much as no match at all, so that it never pushes a good pair apart
-        pairs = zip(*linear_sum_assignment(np.minimum(cost, LIMIT)), strict=True)
+        pairs = zip(*self._assign(np.minimum(cost, LIMIT)), strict=True)
         return {int(i): tracks[t] for t, i in pairs if cost[t, i] < LIMIT}, apart
 
 
