@@ -32,7 +32,7 @@ SUFFIXES = frozenset(
 RESULT = re.compile(r".+_fer(_\d+)?\.mp4", re.IGNORECASE)
 LOOK_EVERY_S = 1.0
 STOP_WITHIN_S = 15.0  # what a worker is given to remove what it is writing
-ANSWER_WITHIN_S = 5.0  # what a Dask scheduler is given to answer
+ANSWER_WITHIN_S = 10.0  # what a Dask scheduler is given to answer
 LAST_ROW = 16_384  # bytes at the end of a table that surely hold its last row
 
 
@@ -407,7 +407,7 @@ def run_on_dask(
 
 def _client(distributed, address: str):
     try:
-        client = distributed.Client(address, timeout=ANSWER_WITHIN_S, set_as_default=False)
+        client = distributed.Client(address, timeout=ANSWER_WITHIN_S)
     except (OSError, ValueError, TimeoutError):
         raise InputError(
             f"no Dask scheduler answers at {address}; give the address that `dask scheduler` prints, "

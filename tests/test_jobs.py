@@ -310,7 +310,7 @@ def test_ctrl_c_at_a_terminal(tiny_model, tmp_path):
 @pytest.fixture(scope="module")
 def cluster():
     distributed = pytest.importorskip("distributed", reason="distributed is not installed (requirements-dask.txt)")
-    options = {"threads_per_worker": 1, "dashboard_address": None, "memory_limit": None}
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": None}
     with distributed.LocalCluster(n_workers=2, processes=True, **options) as cluster:
         yield cluster
 
