@@ -58,10 +58,11 @@ class OpenFace:
     columns = INTENSITY_COLUMNS
 
     def __init__(self, within_s: float = WITHIN_S):
-        program = openface_program()
-        if program is None:
+        found = openface_program()
+        if found is None:
             raise InputError(f"no OpenFace on the PATH ({' or '.join(PROGRAMS)}); install it, or leave --openface out")
-        self.program, self.within_s = program, within_s
+        (name, self.program), self.within_s = found, within_s
+        self._stills = name == PROGRAMS[0]
 
     def __call__(self, image: np.ndarray, faces: Faces) -> np.ndarray:
         """(N, 17) float32, 0 to 5, of the faces in (H, W, 3) uint8 RGB, each cut out; nan where OpenFace sees none."""
@@ -86,7 +87,7 @@ class OpenFace:
             pictures.mkdir()
             out.mkdir()
             write_image(pictures / "picture.png", image)  # upright, in a format and of a name that OpenFace reads
-            if self.program.stem == PROGRAMS[0]:
+            if self._stills:
                 what = ["-f", str(pictures / "picture.png")]
             else:  # a folder is its way to read a still; "static": no baseline of a person, which a video has
                 what = ["-fdir", str(pictures), "-au_static"]
@@ -131,11 +132,13 @@ def _end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def openface_program() -> Path | None:
-    """The OpenFace program that is used, None when the PATH has none."""
-    found = (shutil.which(name) for name in PROGRAMS)
-    path = next((path for path in found if path), None)
-    return None if path is None else Path(os.path.realpath(path))  # OpenFace looks for its models beside that
+def openface_program() -> tuple[str, Path] | None:
+    """(which of PROGRAMS is used, its file), None when the PATH has none."""
+    for name in PROGRAMS:
+        path = shutil.which(name)
+        if path:
+            return name, Path(os.path.realpath(path))  # OpenFace looks for its models beside its file
+    return None
 
 
 def make_units(openface: bool | None = None, detector: str = DEFAULT_DETECTOR) -> BuiltInUnits | OpenFace:
@@ -153,7 +156,7 @@ def action_unit_table(source, openface: bool | None = None, units: BuiltInUnits 
     for many pictures; detect finds the faces for the built-in model.
 
     Columns: `source frame face_id confidence`, then AUxx_r, 0 to 5: OpenFace's 17, or the built-in model's 15. frame
-    is OpenFace's own number, 0 in a still. confidence is OpenFace's or the detector's. A row in which OpenFace lost
+    is the table's own number, 0 of a picture. confidence is OpenFace's or the detector's. A row in which OpenFace lost
     the face (success 0) has empty units; a picture in which the detector finds no face has no row.
     InputError: a picture or table that cannot be used, a table without rows, an OpenFace that is not there or fails.
     """
@@ -162,17 +165,14 @@ def action_unit_table(source, openface: bool | None = None, units: BuiltInUnits 
         rows = load_openface(source)
         if not len(rows):
             raise InputError(f"{source} has no rows: OpenFace has seen no face; give another table")
-        return _openface_table(source, rows)
+        return _table(source, rows.frame, rows.face, rows.confidence, rows.intensity, OpenFace)
     units = units or make_units(openface)
     if isinstance(units, OpenFace):
-        return _openface_table(source, units.rows(source))
+        rows = units.rows(source)
+        return _table(source, np.zeros_like(rows.frame), rows.face, rows.confidence, rows.intensity, units)
     image = read_image(source)
     faces = (detect or make_detector())(image)
     return _table(source, np.zeros(len(faces), int), np.arange(len(faces)), faces.score, units(image, faces), units)
-
-
-def _openface_table(source: Path, rows: OpenFaceRows):
-    return _table(source, rows.frame, rows.face, rows.confidence, rows.intensity, OpenFace)
 
 
 def _table(source: Path, frame, face, confidence, intensity: np.ndarray, units):

@@ -125,9 +125,18 @@ def test_a_still_by_openface(stand_in):
 def test_feature_extraction_where_that_is_all(stand_in):
     seen = stand_in("FeatureExtraction", SEQUENCE)
     table = action_unit_table(PHOTO, openface=True)
-    assert table.AU06_r.tolist() == [2.5] and table.frame.tolist() == [1] and seen.read_text() == "-fdir 512x600"
+    assert table.AU06_r.tolist() == [2.5] and table.frame.tolist() == [0] and seen.read_text() == "-fdir 512x600"
     seen = stand_in("FaceLandmarkImg", STILLS.format(faces=[0.9]))
     assert action_unit_table(PHOTO).AU06_r.tolist() == [1] and seen.read_text() == "-f 512x600"
+
+
+def test_a_link_of_another_name(stand_in, tmp_path):
+    """It is called by its own file, as OpenFace looks for its models there, but spoken to as what it was found as."""
+    seen = stand_in("FaceLandmarkImg", STILLS.format(faces=[0.9]))
+    (tmp_path / "bin" / "FaceLandmarkImg").rename(tmp_path / "openface-2.2")
+    (tmp_path / "bin" / "FaceLandmarkImg").symlink_to(tmp_path / "openface-2.2")
+    assert openface_program() == ("FaceLandmarkImg", tmp_path / "openface-2.2")
+    assert len(action_unit_table(PHOTO)) == 1 and seen.read_text() == "-f 512x600"
 
 
 def test_each_given_face_is_cut_out(stand_in, photo):
