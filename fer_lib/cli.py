@@ -84,6 +84,21 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     video = commands.add_parser("video", help="label video files")
     video.add_argument("inputs", nargs="+", metavar="VIDEO", help="video files; then, if you like, the word va")
     video.add_argument("--show", action="store_true", help="show the frames in a window meanwhile; q closes it")
+    from fer_lib.track import SMOOTH_S
+
+    video.add_argument(
+        "--smooth",
+        type=float,
+        default=SMOOTH_S,
+        metavar="SECONDS",
+        help=f"time over which each face's emotions are smoothed (default {SMOOTH_S}, 0: not at all)",
+    )
+    video.add_argument(
+        "--every",
+        type=int,
+        metavar="N",
+        help="analyse each N-th frame only, 1 for all; all are written (default: a face 10 times a second)",
+    )
     webcam = commands.add_parser("webcam", help="label a live camera: q or Esc quits, s saves the frame")
     webcam.add_argument("inputs", nargs="*", metavar="va", help="the word va for valence and arousal")
     webcam.add_argument(
@@ -187,7 +202,8 @@ class _Tables:
         from fer_lib.files import check_writable
         from fer_lib.records import columns
 
-        self.columns, self.rows = columns(va=options.va, video=video, age=options.age), []
+        smoothed = getattr(options, "smooth", 0) > 0
+        self.columns, self.rows = columns(va=options.va, video=video, age=options.age, smoothed=smoothed), []
         self.paths = []
         for kind in ("csv", "json", "parquet"):
             path = getattr(options, kind)
@@ -229,6 +245,7 @@ def _recogniser(options):
         uncertain_below=options.uncertain_below,
         balanced=options.balanced,
         age=options.age,
+        runtime="quick" if options.command == "video" else "fast",
     )
 
 
@@ -353,6 +370,7 @@ def run_video(options) -> int:
     def label(source):
         annotated = names(source, ".mp4")
         keep = {"names": tables.columns, "draw": draw, "on_rows": tables.rows.extend if tables.paths else None}
+        keep |= {"smooth_s": options.smooth, "every": options.every}
         try:
             summary = annotate_video(source, recognise, annotated, table_path=annotated.with_suffix(".csv"), **keep)
         except InputError:
@@ -402,10 +420,12 @@ def run_webcam(options) -> int:
 
 def _drawing(options):
     """draw_faces with the options' scale; with --show the picture also goes to a window."""
-    from fer_lib.annotate import draw_faces
+    from fer_lib.annotate import draw_faces, draw_over
+
+    paint = draw_over if options.command == "video" else draw_faces  # a video's frame is not needed again
 
     def draw(image, faces):
-        return draw_faces(image, faces, options.va_scale)
+        return paint(image, faces, options.va_scale)
 
     if not getattr(options, "show", False):
         return draw

@@ -45,7 +45,7 @@ def make_demo_video(photos, path, seconds: float = 9.0, size: tuple[int, int] = 
     ]
     count = round(seconds * rate)
     starts = np.cumsum([0.0] + [share for share, _ in shots])
-    with VideoWriter(path, width, height, rate=rate, reproducible=True) as writer:
+    with VideoWriter(path, width, height, rate=rate, preset="fast", reproducible=True) as writer:
         for index in range(count):
             at = index / count
             shot = min(int(np.searchsorted(starts, at, side="right")) - 1, len(shots) - 1)
