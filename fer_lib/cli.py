@@ -360,10 +360,12 @@ def _group_mood(folder, pictures: list, va_scale: str) -> str:
 def run_video(options) -> int:
     """Each video becomes an annotated video and a table."""
     from fer_lib.files import OutputNames
+    from fer_lib.pipeline import check_settings
     from fer_lib.video import annotate_video
 
     if not options.inputs:
         raise InputError("no videos given; say: python video_fer.py VIDEO")
+    check_settings(options.smooth, options.every)
     tables, recognise, draw = _Tables(options, video=True), _recogniser(options), _drawing(options)
     names = OutputNames(options.out, keep=options.inputs)
 

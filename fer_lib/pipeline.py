@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import numpy as np
 
@@ -28,6 +29,7 @@ HUNT_S = 0.5  # for so long after a face was lost every analysed frame is search
 EARLY_S = 1e-6  # a sum of frame times may fall short by rounding
 BATCH = 8  # crops a call of the model
 IN_FLIGHT_BYTES = 160_000_000  # of frames that are read and not yet written
+WAIT_S = 0.5
 FEWEST_FRAMES, MOST_FRAMES = 4, 64  # in flight, however large or small they are
 
 
@@ -78,10 +80,7 @@ class Analysis:
         smooth_s: float = SMOOTH_S,
         every: int | None = None,
     ):
-        if every is not None and every < 1:
-            raise InputError(f"--every must be a whole number, 1 or more; got {every}")
-        if not 0 <= smooth_s < np.inf:
-            raise InputError(f"--smooth must be seconds, 0 for none; got {smooth_s}")
+        check_settings(smooth_s, every)
         self.stages = dict.fromkeys(("read", "track", "classify"), 0.0)
         self._video, self._recognize, self._every = video, recognize, every
         self._in_parts = hasattr(recognize, "cut")  # a Recognizer
@@ -112,7 +111,7 @@ class Analysis:
 
     def __iter__(self) -> Iterator[tuple[object, Faces, bool]]:
         last = Faces.empty()  # of the last analysed frame
-        while (item := self._items.get()) is not None:
+        while (item := self._next()) is not None:
             if isinstance(item, BaseException):
                 raise item
             faces = item.faces
@@ -126,6 +125,11 @@ class Analysis:
             yield item.frame, faces, item.measured
             del item, faces  # so that no picture is held while the next one is waited for
             self._permits.release()
+
+    def _next(self) -> _Item | BaseException | None:
+        while True:  # on Windows, Ctrl-C is not heard while something waits without an end
+            with suppress(Empty):
+                return self._items.get(timeout=WAIT_S)
 
     # ------------------------------------------------------------------------------------------ in the reader's thread
 
@@ -234,6 +238,14 @@ class Analysis:
             batch.found.set_result(found)
         except BaseException as error:
             batch.found.set_exception(error)
+
+
+def check_settings(smooth_s: float, every: int | None) -> None:
+    """InputError when they are nothing for an Analysis; tells before models are loaded."""
+    if every is not None and every < 1:
+        raise InputError(f"--every must be a whole number, 1 or more; got {every}")
+    if not 0 <= smooth_s < np.inf:
+        raise InputError(f"--smooth must be seconds, 0 for none; got {smooth_s}")
 
 
 def _carried(faces: Faces, last: Faces) -> Faces:

@@ -494,13 +494,14 @@ class VideoWriter:
         with suppress(InputError, av.FFmpegError), _open(self._temporary) as container:
             stream = _video_stream(container, self._temporary)
             for packet in container.demux(stream):
-                if packet.size:
+                if packet.size and packet.pts is not None:
                     count, last = count + 1, packet.pts if last is None else max(last, packet.pts)
-            container.seek(last, stream=stream)
-            for frame in container.decode(stream):
-                decoded = frame.pts
+            if count == self.frames:
+                container.seek(last, stream=stream)
+                for frame in container.decode(stream):
+                    decoded = frame.pts
         if count != self.frames or decoded != last:
-            reason = f"{count} of {self.frames} frames can be read back" if count else "it cannot be read back"
+            reason = f"only {count} of its {self.frames} frames, and not the last, can be read back"
             raise InputError(f"cannot write {self.path}: {reason}; free some space or choose another place")
 
     def _discard(self, error: BaseException) -> None:
@@ -538,7 +539,7 @@ class _SoundTrack:
     def __init__(self, path, output, offset_s: float):
         self._input = _open(Path(path))
         self._output, self._offset_s = output, offset_s
-        self._targets, self._converted, lost = {}, set(), set()  # both by the input's stream index
+        self._targets, self._converted, self._begun, lost = {}, set(), set(), set()  # by the input's stream index
         for stream in self._input.streams.audio:
             context = stream.codec_context
             if context is not None and context.name in SOUND_COPIED:
@@ -597,13 +598,13 @@ class _SoundTrack:
             for frame in packet.decode():
                 if frame.pts is not None:
                     frame.pts += round(self._shifts[index] / frame.time_base)
+                self._begun.add(index)
                 self._output.mux(self._targets[index].encode(frame))
 
     def finish(self) -> None:
         """Write what the encoders still hold, and close the input."""
-        for index in self._converted:
-            if index in self._ends:
-                self._output.mux(self._targets[index].encode(None))
+        for index in self._begun:
+            self._output.mux(self._targets[index].encode(None))
         self.close()
 
     def close(self) -> None:

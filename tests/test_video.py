@@ -524,6 +524,14 @@ def test_writer_refuses_wrong_frames_and_an_empty_video(tmp_path):
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mov", ".m4v"])
+def test_other_containers_are_read_back_too(tmp_path, suffix):
+    source = make_film_with_sounds(tmp_path / "a.mkv", ("pcm_s16le", "eng", 500, 1.0), count=60)
+    summary = annotate_video(source, no_face, tmp_path / f"o{suffix}", progress=False)
+    assert summary.frames == len(stamps(tmp_path / f"o{suffix}")) == 60
+    assert heard(tmp_path / f"o{suffix}", 0)[:2] == ("aac", "eng")
+
+
 def test_index_stands_in_front(tmp_path):
     with VideoWriter(tmp_path / "o.mp4", 96, 64) as writer:
         for index in range(5):
