@@ -22,6 +22,7 @@ notebooks: .venv/ready
 .PHONY: bench
 bench: .venv/ready .venv-bench/ready
 	$(RUN) tools/bench_peer.py
+	$(RUN) tools/bench_video.py
 
 .venv-bench/ready: requirements-bench.txt
 	$(PYTHON) -m venv .venv-bench

@@ -75,13 +75,6 @@ def _add_recognition(parser) -> None:
     )
 
 
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError("must be a number of seconds, 0 or more")
-    return value
-
-
 def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     """The whole command line's parser, and that of each command."""
     from fer_lib.fetch import DOWNLOADS
@@ -110,6 +103,12 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     video.add_argument(
         "--dask", metavar="ADDRESS", help="let a Dask cluster do it, tcp://HOST:PORT, whose workers see the same paths"
     )
+    video.add_argument(
+        "--every",
+        type=int,
+        metavar="N",
+        help="analyse each N-th frame only, 1 for all; all are written (default: a face 10 times a second)",
+    )
     webcam = commands.add_parser(
         "webcam", help="label a live camera: q or Esc quits, s saves the frame, r records, a and l judge"
     )
@@ -122,13 +121,14 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         choices=("a", "l"),
         help="no window: genuine or posed in the first frame with a face, as the keys: a action units, l landmarks",
     )
-    webcam.add_argument(
-        "--smooth",
-        type=_seconds,
-        default=SMOOTH_S,
-        metavar="SECONDS",
-        help=f"time constant of the smoothing over time (default {SMOOTH_S}; 0: none)",
-    )
+    for command in (video, webcam):
+        command.add_argument(
+            "--smooth",
+            type=float,
+            default=SMOOTH_S,
+            metavar="SECONDS",
+            help=f"time over which each face's emotions are smoothed (default {SMOOTH_S}, 0: not at all)",
+        )
     for command in (photo, video, webcam):
         _add_recognition(command)
 
@@ -283,6 +283,7 @@ def _recogniser(options):
         uncertain_below=options.uncertain_below,
         balanced=options.balanced,
         age=options.age,
+        runtime="quick" if options.command == "video" else "fast",
     )
 
 
@@ -409,9 +410,11 @@ def _group_mood(folder, pictures: list, va_scale: str) -> str:
 def run_video(options) -> int:
     """Each video becomes an annotated video and a table, several at a time if asked for."""
     from fer_lib.jobs import TableRows, attempt, find_videos, left_to_do, plan, run_in_processes, run_on_dask
+    from fer_lib.pipeline import check_settings
 
     if not options.inputs:
         raise InputError("no videos given; say: python video_fer.py VIDEO_OR_FOLDER")
+    check_settings(options.smooth, options.every)
     if options.jobs < 1:
         raise InputError("--jobs must be 1 or more")
     if options.show and (options.jobs > 1 or options.dask):
@@ -474,8 +477,9 @@ def _video_work(options, progress: bool = False):
     """What does a fer_lib.jobs.VideoJob by these options."""
     from fer_lib.jobs import label_video
 
-    recognise, draw, names = _recogniser(options), _drawing(options), _columns(options, video=True)
-    return lambda job, step: label_video(job, recognise, names, step=step, draw=draw, progress=progress)
+    recognise, names = _recogniser(options), _columns(options, video=True)
+    how = {"smooth_s": options.smooth, "every": options.every, "draw": _drawing(options), "progress": progress}
+    return lambda job, step: label_video(job, recognise, names, step=step, **how)
 
 
 def _tell_video(outcome, va_scale: str) -> None:
@@ -527,9 +531,11 @@ def _tell(summary) -> None:
 def run_webcam(options) -> int:
     """A live window; without a screen, an annotated video and its table."""
     from fer_lib.camera import run_camera
+    from fer_lib.pipeline import check_settings
 
     if options.inputs:
         raise InputError(f"unknown word {options.inputs[0]!r}; a camera is given as --camera {options.inputs[0]}")
+    check_settings(options.smooth, None)
     with _Tables(options, video=True) as tables:
         recognise, draw = _recogniser(options), _drawing(options)
         if options.snapshot:
@@ -613,10 +619,12 @@ def _write_units(tables, options, labelled: bool) -> None:
 
 def _drawing(options):
     """draw_faces with the options' scale; with --show the picture also goes to a window."""
-    from fer_lib.annotate import draw_faces
+    from fer_lib.annotate import draw_faces, draw_over
+
+    paint = draw_over if options.command == "video" else draw_faces  # a video's frame is not needed again
 
     def draw(image, faces):
-        return draw_faces(image, faces, options.va_scale)
+        return paint(image, faces, options.va_scale)
 
     if not getattr(options, "show", False):
         return draw

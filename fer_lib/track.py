@@ -127,9 +127,6 @@ class Tracker:
         agree: float = AGREE,
         longest_gap_s: float = LONGEST_GAP_S,
     ):
-        from scipy.optimize import linear_sum_assignment  # half a second, which a script working on photos need not pay
-
-        self._assign = linear_sum_assignment
         self._describe = describe_looks if describe is None else describe
         self._agree = agree
         self._longest_gap_s = longest_gap_s
@@ -194,6 +191,11 @@ class Tracker:
         )
         return faces[(xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])]
 
+    @property
+    def cut(self) -> bool:
+        """Whether boxes() has seen a cut since the last call: then the faces must be detected anew."""
+        return self._cut
+
     def _is_cut(self, image: np.ndarray) -> bool:
         """Whether this picture has nothing in common with the last one."""
         before, self._shape = self._thumbnail, image.shape[:2]
@@ -235,8 +237,10 @@ class Tracker:
             unknown = close & ~known[:, None] & (not cut)  # a look that was never learnt disproves nothing
             enough = self._agree * (1 - PLACE_HELPS * (0 if cut else near))
             cost[~sure & ~unknown & ~(alike >= enough)] = LIMIT
+        from scipy.optimize import linear_sum_assignment  # here, since it takes 0.3 s and a face alone never needs it
+
         # What may not match costs as much as no match at all, so that it never pushes a good pair apart
-        pairs = zip(*self._assign(np.minimum(cost, LIMIT)), strict=True)
+        pairs = zip(*linear_sum_assignment(np.minimum(cost, LIMIT)), strict=True)
         return {int(i): tracks[t] for t, i in pairs if cost[t, i] < LIMIT}, apart
 
 
