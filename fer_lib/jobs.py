@@ -258,7 +258,9 @@ def run_in_processes(
             while waiting or any(worker.job for worker in workers):
                 while len(workers) < min(count, len(waiting) + sum(worker.job is not None for worker in workers)):
                     workers.append(_Worker(context, make_work, max(1, _cores() // count), frames))
-                for ready in connection.wait([worker.connection for worker in workers], LOOK_EVERY_S):
+                heard = connection.wait([worker.connection for worker in workers], LOOK_EVERY_S)
+                course.look(frames.value)
+                for ready in heard:
                     worker = next(worker for worker in workers if worker.connection is ready)
                     outcome = worker.hear()
                     if worker.ended:
@@ -267,7 +269,6 @@ def run_in_processes(
                         course.finished(lambda outcome=outcome: on_outcome(outcome))
                     if waiting and worker.idle:
                         worker.give(waiting.popleft())
-                course.look(frames.value)
         finally:
             for worker in workers:
                 worker.stop()
