@@ -506,7 +506,8 @@ class _Recorder:
         files, self._files = self._files, None
         files.close()
         self._summary.saved += [self._writer.path, self._table.path]
-        print(f"recorded {self._writer.frames} frames", file=sys.stderr, flush=True)
+        number = self._writer.frames
+        print(f"recorded {number} frame{'' if number == 1 else 's'}", file=sys.stderr, flush=True)
 
 
 class _Notice:
