@@ -451,10 +451,14 @@ def percentile_curves(seconds: dict[str, np.ndarray], title: str = "", marks: di
     for i, (legend, values) in enumerate(seconds.items()):
         ordered = 1000 * np.sort(values)
         share = 100 * (np.arange(len(ordered)) + 0.5) / max(len(ordered), 1)
-        style = {"marker": plots.MARKERS[i], "markersize": 4, "markevery": max(1, len(ordered) // 8)}
-        axes.plot(ordered, share, color=f"C{i}", linestyle=plots.LINES[i], label=legend, **style)
+        style = {
+            "marker": plots.MARKERS[i % len(plots.MARKERS)],
+            "markersize": 4,
+            "markevery": max(1, len(ordered) // 8),
+        }
+        axes.plot(ordered, share, color=f"C{i}", linestyle=plots.LINES[i % len(plots.LINES)], label=legend, **style)
     for i, (legend, milliseconds) in enumerate((marks or {}).items()):
-        axes.axvline(milliseconds, color="black", linestyle=plots.LINES[i + 1], lw=1, label=legend)
+        axes.axvline(milliseconds, color="black", linestyle=plots.LINES[(i + 1) % len(plots.LINES)], lw=1, label=legend)
     axes.set(xscale="log", xlabel="ms a call", ylabel="percentile", ylim=(0, 100), yticks=(5, 25, 50, 75, 95))
     _plain_ticks(axes)
     if not seconds:
@@ -476,7 +480,7 @@ def speed_bands(rows: dict[str, dict[str, dict]], title: str = "", marks: dict[s
         values = [[row.get(runtime, nothing)[key] for row in rows.values()] for key in nothing]
         plots._points(axes, place, *np.array(values, float), i, label=runtime)
     for i, (legend, milliseconds) in enumerate((marks or {}).items()):
-        axes.axvline(milliseconds, color="black", linestyle=plots.LINES[i + 1], lw=1, label=legend)
+        axes.axvline(milliseconds, color="black", linestyle=plots.LINES[(i + 1) % len(plots.LINES)], lw=1, label=legend)
     axes.set(xscale="log", xlabel="ms a call, 5th, 50th, 95th perc.")
     _plain_ticks(axes)
     if not rows:
