@@ -5,6 +5,8 @@ Every training keeps its answers, so that an interrupted run goes on.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -17,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fer_lib.datasets.ckplus import CK_EMOTIONS, FrameSequence
-from fer_lib.differences import in_between, load_clip
+from fer_lib.differences import NoFaceError, in_between, load_clip
 from fer_lib.errors import InputError
 from fer_lib.files import write_json
 from fer_lib.splits import group_folds, load_split, read_parts
@@ -131,14 +133,17 @@ def conv_lstm(
 
 
 def with_both_ends(sequences: list[FrameSequence]) -> tuple[list[FrameSequence], dict[str, int]]:
-    """The labelled sequences that hold more than one frame, and how many were left out for what."""
-    usable = [one for one in sequences if one.emotion in CLASSES and len(one.frames) > 1]
+    """The labelled sequences that hold their first frame and the labelled one, and how many were left out for what."""
+    labelled = [one for one in sequences if one.emotion in CLASSES]
+    usable = [one for one in labelled if one.has_both_ends]
+    single = sum(len(one.frames) < 2 for one in labelled)
     left_out = {
-        "without a label": sum(one.emotion not in CLASSES for one in sequences),
-        "labelled, of one frame": sum(one.emotion in CLASSES and len(one.frames) < 2 for one in sequences),
+        "without a label": len(sequences) - len(labelled),
+        "labelled, of one frame": single,
+        "labelled, without frame 1 or the labelled one": len(labelled) - len(usable) - single,
     }
     if not usable:
-        raise InputError(f"none of {len(sequences)} sequences has a label and two frames; unpack the release again")
+        raise InputError(f"none of {len(sequences)} sequences has a label and both its ends; unpack the release again")
     return usable, left_out
 
 
@@ -190,10 +195,12 @@ def trained_answers(
 
     clips (N, T, H, W) float, labels (N,) int, train and test row numbers. network: from compiled(); whatever it has
     learned before is undone first, so that one network, which takes long to build, serves all folds. settings: seed,
-    epochs, batch, rate, and whatever else decides. Kept as JSON in `kept`, which is used instead when its settings are
-    the same.
+    epochs, batch, rate, and whatever else decides. Kept as JSON in `kept`, which is used instead when its settings and
+    the clips are the same.
     """
-    named = {**settings, "train": len(train), "test": np.asarray(test).tolist()}
+    parts = (clips[train], labels[train], clips[test])
+    seen = hashlib.sha256(b"".join(hashlib.sha256(part.tobytes()).digest() for part in parts)).hexdigest()
+    named = {**settings, "train": len(train), "test": np.asarray(test).tolist(), "sha256": seen}
     if kept.exists():
         found = json.loads(kept.read_text())
         if found["settings"] == named:
@@ -227,11 +234,22 @@ def subject_folds(sequences: list[FrameSequence], n: int, seed: int) -> dict[str
 def true_clip(sequence: FrameSequence, detect, frames: int) -> np.ndarray:
     """(T, 267, 267) uint8: the sequence's own frames where it is whole, else `frames` from its first to its last one.
 
-    Those in between are made up by optical flow, see fer_lib.differences.in_between.
+    Those in between are made up by optical flow, see fer_lib.differences.in_between. NoFaceError as load_clip has it.
     """
     if sequence.is_whole:
         return load_clip(list(sequence.frames), detect)
     return in_between(*load_clip([sequence.frames[0], sequence.frames[-1]], detect), frames)
+
+
+def true_clips(sequences: list[FrameSequence], detect, frames: int) -> tuple[list[FrameSequence], list[np.ndarray]]:
+    """The sequences in which a face is found, and the true_clip of each. InputError when there is none."""
+    found = []
+    for sequence in sequences:
+        with contextlib.suppress(NoFaceError):
+            found.append((sequence, true_clip(sequence, detect, frames)))
+    if not found:
+        raise InputError(f"no face found in any of {len(sequences)} sequences; choose another detector")
+    return tuple(map(list, zip(*found, strict=True)))
 
 
 def choose_threshold(clips: dict, labels: np.ndarray, groups, choices, seed: int) -> tuple[str, int]:
@@ -260,3 +278,9 @@ def balanced_halves(labels: np.ndarray, each: int, share: float, seed: int) -> t
     rows = rng.permutation(rows)
     cut = round(share * len(rows))
     return rows[cut:], rows[:cut]
+
+
+def by_subject_instead(rows: np.ndarray, labels: np.ndarray, groups, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(train, test) of the same rows, one third to test, with no group on both sides: see balanced_halves."""
+    test = group_folds(labels[rows], groups[rows], 3, seed)["fold_1"]
+    return np.delete(rows, test), rows[test]

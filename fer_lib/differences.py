@@ -28,12 +28,16 @@ KINDS = ("wrap", "absolute", "signed")
 SMALL_PICTURE = 100  # pixels: what is smaller is a crop already, in which no detector would look for a face
 
 
-def load_clip(paths: list[Path], detect=None, size: int = SIZE, margin: float = 0.0) -> np.ndarray:
+class NoFaceError(InputError):
+    """A detector found no face in a sequence's first frame."""
+
+
+def load_clip(paths: list[Path], detect=None, size: int = SIZE, margin: float = 0.0, level: bool = False) -> np.ndarray:
     """(T, size, size) uint8 grey: the faces of a sequence's frames.
 
     Small frames are face crops already and taken whole. Of larger ones detect (see fer_lib.detect) finds the face in
-    the first, and all are cut there, with the margin of crop_faces, since a face must not move with its box. InputError
-    when that shows no face, or the frames differ in size.
+    the first, and all are cut there, with the margin and the levelled eyes of crop_faces, since a face must not move
+    with its box. NoFaceError when that shows no face, InputError when the frames differ in size.
     """
     images = [read_image(path) for path in paths]
     height, width = images[0].shape[:2]
@@ -44,8 +48,8 @@ def load_clip(paths: list[Path], detect=None, size: int = SIZE, margin: float = 
     else:
         face = largest(detect(images[0]))
     if not len(face):
-        raise InputError(f"{paths[0]}: no face found, so that its sequence cannot be cut; choose another detector")
-    crops = (crop_faces(image, face, size, margin)[0] for image in images)
+        raise NoFaceError(f"{paths[0]}: no face found, so that its sequence cannot be cut; choose another detector")
+    crops = (crop_faces(image, face, size, margin, level)[0] for image in images)
     return np.stack([cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops])
 
 

@@ -23,6 +23,7 @@ REST_SHARE = 0.1  # of a track's frames: those in which it is most probably neut
 WINDOW_S = 1.0
 STEP_S = 0.5  # windows overlap by half
 COMPONENTS = 256  # principal ones; a few hundred differences hold no more
+BATCH = 256  # frames of a track that are read at once
 COLUMNS = (
     *("source", "face_id", "window", "start_s", "end_s", "frames"),
     *SEQUENCE_LABELS,
@@ -83,9 +84,13 @@ class SequenceReader:
 
     def probability(self, features: np.ndarray, neutral: np.ndarray) -> np.ndarray:
         """(T, 8) over SEQUENCE_LABELS of the frames of one track: features (T, F), neutral (T,)."""
-        features = features.astype(np.float32)
-        at_rest = np.broadcast_to(rest(features, neutral), features.shape)
-        return self._head(np.stack([at_rest, features], axis=1))["emotion"]
+        at_rest = rest(features.astype(np.float32), neutral)
+        answers = []
+        for part in np.array_split(features, -(-len(features) // BATCH)):  # a long track's copies would fill memory
+            frames = part.astype(np.float32)
+            both = np.stack([np.broadcast_to(at_rest, frames.shape), frames], axis=1)
+            answers.append(self._head(both)["emotion"])
+        return np.concatenate(answers)
 
     def rows(self, source: str) -> list[dict]:
         """One dict a track (window 0, of its whole length) and one a window (from 1), with COLUMNS.
@@ -106,7 +111,9 @@ class SequenceReader:
         return found
 
 
-def fit_reader(differences: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fit_reader(
+    differences: np.ndarray, labels: np.ndarray, components: int = COMPONENTS
+) -> tuple[np.ndarray, np.ndarray]:
     """(kernel (F, C), bias (C,)) of a linear layer that tells C classes by (N, F) differences of features to the rest.
 
     Linear discriminant analysis (Fisher 1936) with a shrunk covariance (Ledoit & Wolf 2004) on the principal components
@@ -117,7 +124,7 @@ def fit_reader(differences: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray,
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(differences)
-    parts = PCA(min(COMPONENTS, *differences.shape), svd_solver="full").fit(scaler.transform(differences))
+    parts = PCA(min(components, *differences.shape), svd_solver="full").fit(scaler.transform(differences))
     classes = len(np.unique(labels))
     told = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=np.full(classes, 1 / classes))
     told.fit(parts.transform(scaler.transform(differences)), labels)
@@ -125,25 +132,29 @@ def fit_reader(differences: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray,
     return kernel, told.intercept_ - (scaler.mean_ @ kernel) - parts.mean_ @ (parts.components_.T @ told.coef_.T)
 
 
-def differences_to_rest(features: np.ndarray, first: list[int], last: list[int], subjects) -> np.ndarray:
-    """(M, F) differences to learn from, of (R, F) features: apex minus rest of each sequence, then neutral ones.
+def differences_to_rest(
+    features: np.ndarray, first: list[int], last: list[int], subjects
+) -> tuple[np.ndarray, np.ndarray]:
+    """(M, F) differences to learn from, of (R, F) features, and (M,) whose: apexes minus rest first, then neutral ones.
 
     first, last: rows of the face at rest and of the apex of each sequence; subjects: one of each sequence. The neutral
     ones lie between the faces at rest of two sequences of one subject, each and the next.
     """
-    pairs = list(zip(first, last, strict=True))
+    pairs, owners = list(zip(first, last, strict=True)), list(subjects)
     by_subject: dict = {}
     for row, subject in zip(first, subjects, strict=True):
         by_subject.setdefault(subject, []).append(row)
-    for rows in by_subject.values():
-        pairs += [(a, b) for a, b in zip(rows, rows[1:] + rows[:1], strict=True) if a != b]
+    for subject, rows in by_subject.items():
+        if len(rows) > 1:
+            pairs += zip(rows, rows[1:] + rows[:1], strict=True)
+            owners += [subject] * len(rows)
     at_rest, frame = np.array(pairs).T
-    return features[frame] - features[at_rest]
+    return features[frame] - features[at_rest], np.array(owners)
 
 
 def _row(source: str, track: int, window: int, times: np.ndarray, probability: np.ndarray) -> dict:
-    row = {"source": source, "face_id": track, "window": window, "frames": len(times)}
-    row |= {"start_s": round(float(times[0]), 3), "end_s": round(float(times[-1]), 3)}
+    row = {"source": source, "face_id": track, "window": window}
+    row |= {"start_s": round(float(times[0]), 3), "end_s": round(float(times[-1]), 3), "frames": len(times)}
     row |= {name: round(float(p), 6) for name, p in zip(SEQUENCE_LABELS, probability, strict=True)}
     best = int(probability.argmax())
     return row | {"emotion": SEQUENCE_LABELS[best], "confidence": round(float(probability[best]), 6)}

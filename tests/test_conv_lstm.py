@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import tensorflow as tf
 from fer_lib import conv_lstm as it
 from fer_lib.datasets.ckplus import load_sequences
 from fer_lib.datasets.demo import write_ckplus
+from fer_lib.detect import make_detector
 from fer_lib.errors import InputError
 from fer_lib.splits import load_split
 
@@ -77,6 +79,8 @@ def test_a_training_is_kept_and_begins_anew_in_each_fold(tmp_path, clips):
     np.testing.assert_allclose(again["probability"], first["probability"], atol=1e-4)
     network.set_weights([np.zeros_like(w) for w in network.get_weights()])
     assert it.trained_answers(tmp_path / "a.json", *ask) == json.loads((tmp_path / "a.json").read_text())
+    elsewhere = it.trained_answers(tmp_path / "a.json", network, data + 0.5, *ask[2:])
+    assert elsewhere["probability"] != first["probability"]  # other clips are no reason to keep an answer
     other = it.trained_answers(tmp_path / "a.json", *ask[:-1], {**SETTINGS, "seed": 4})
     assert other["probability"] != first["probability"] and other["settings"]["seed"] == 4
 
@@ -115,13 +119,21 @@ def test_the_ancestors_split():
     assert (it.balanced_halves(labels, 4, 0.25, 1)[1] != test).any()
 
 
+def test_the_same_clips_by_subject():
+    labels, subjects = np.repeat([0, 1, 2], 8), np.arange(24) // 2
+    rows = np.delete(np.arange(24), [5, 11])
+    train, test = it.by_subject_instead(rows, labels, subjects, 0)
+    assert sorted([*train, *test]) == rows.tolist() and 4 <= len(test) <= 10
+    assert not set(subjects[train]) & set(subjects[test])
+
+
 def test_which_sequences_are_used(tmp_path):
     """Unlabelled ones and those of one frame are counted; a gap in the numbers makes a sequence no whole one."""
     root = write_ckplus(tmp_path, subjects=4) / "ckplus"
     every = load_sequences(root)
     usable, left_out = it.with_both_ends(every)
     unlabelled = sum(one.emotion is None for one in every)
-    assert left_out == {"without a label": unlabelled, "labelled, of one frame": 0} and unlabelled > 0
+    assert list(left_out.values()) == [unlabelled, 0, 0] and unlabelled > 0
     assert len(usable) == len(every) - unlabelled and all(one.is_whole for one in usable)
     whole, gap = usable[0], usable[1]
     for path in whole.frames[1:]:
@@ -131,8 +143,25 @@ def test_which_sequences_are_used(tmp_path):
     assert left_out["labelled, of one frame"] == 1 and not usable[0].is_whole
     assert it.true_clip(usable[0], None, 5).shape == (5, 267, 267)  # made up between its two ends
     assert len(it.true_clip(usable[1], None, 5)) == len(usable[1].frames)
-    with pytest.raises(InputError, match="none of 1 sequences has a label and two frames"):
+    usable[1].frames[-1].unlink()  # the labelled one
+    usable[2].frames[0].unlink()
+    fewer, left_out = it.with_both_ends(load_sequences(root))
+    assert left_out["labelled, without frame 1 or the labelled one"] == 2 and len(fewer) == len(usable) - 2
+    with pytest.raises(InputError, match="none of 1 sequences has a label and both its ends"):
         it.with_both_ends([one for one in every if one.emotion is None][:1])
+
+
+def test_a_sequence_without_a_face_is_left_out(tmp_path):
+    """Of larger frames alone: small ones are crops, in which no detector is asked."""
+    usable, _ = it.with_both_ends(load_sequences(write_ckplus(tmp_path, subjects=2) / "ckplus"))
+    for path in usable[1].frames:
+        cv2.imwrite(str(path), np.full((200, 200), 90, np.uint8))
+    detect = make_detector("blazeface")
+    found, clips = it.true_clips(usable, detect, 5)
+    assert [one.name for one in found] == [one.name for one in usable if one is not usable[1]]
+    assert len(clips) == len(found) and clips[0].shape[1:] == (267, 267)
+    with pytest.raises(InputError, match="no face found in any of 1 sequences; choose another detector"):
+        it.true_clips(usable[1:2], detect, 5)
 
 
 def test_folds_keep_subjects_apart(tmp_path):

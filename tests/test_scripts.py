@@ -478,14 +478,15 @@ def test_the_sequence_notebook_on_demo_data(capsys, tmp_path):
     run_notebook(capsys, "05", *options)
     folder = ROOT / "out" / "05_convlstm_ckplus"
     metrics = json.loads((folder / "metrics.json").read_text())
-    phases = {f"phase {phase}, {how}" for phase in "34" for how in ("wrap", "at random")}
-    phases |= {"phase 1, fold 1", "phase 2, fold 1", "phase 3, true difference, first folds", "own, seven classes"}
+    phases = {f"phase {phase}, {how}" for phase in "34" for how in ("wrap", "few, at random", "few, by subject")}
+    phases |= {"phase 1, fold 1", "phase 2, fold 1", "phase 3, true difference"}
+    phases |= {f"own, {what}" for what in ("seven classes", "four classes", "neutral too")}
     assert phases < set(metrics) and metrics["data"]["whole"] == metrics["data"]["n"] == 30
     assert metrics["blobs"]["absolute_above_127"] == 0 and metrics["gigabytes"]["267"] > metrics["gigabytes"]["34"] > 0
     card = json.loads((folder / "sequence" / "card.json").read_text())
     assert card["task"] == "sequence" and "demo" in card["data"] and all("demo" in name for name in card["scores"])
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert {"phase3_wrap_fold_1.json", "phase1_fold_1.json", "phase4_random_0.json"} <= {p.name for p in before}
+    assert {"phase3_wrap_fold_1.json", "phase1_fold_1.json", "phase4_few_at_random_0.json"} <= {p.name for p in before}
     run_notebook(capsys, "05", *options, "-p", "PHASES", "4")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
     assert not {"phase 3, wrap", "phase 1, fold 1"} & set(json.loads((folder / "metrics.json").read_text()))

@@ -48,8 +48,8 @@ def test_windows_by_hand():
 def test_differences_by_hand():
     """Apex minus rest of three sequences; the two faces at rest of the first subject against each other, both ways."""
     features = np.array([[0.0], [5], [1], [7], [10], [11]])
-    found = differences_to_rest(features, [0, 2, 4], [1, 3, 5], ["a", "a", "b"])
-    assert found[:, 0].tolist() == [5, 6, 1, 1, -1]
+    found, whose = differences_to_rest(features, [0, 2, 4], [1, 3, 5], ["a", "a", "b"])
+    assert found[:, 0].tolist() == [5, 6, 1, 1, -1] and whose.tolist() == ["a", "a", "b", "a", "a"]
 
 
 def test_the_reader_is_one_linear_layer():
@@ -115,10 +115,23 @@ def test_tracks_and_windows_by_hand(bright_is_happy):
     assert windows_of_second[0]["emotion"] == "neutral"  # at rest, whatever it looks like
     changed = windows_of_second[-1]
     assert abs(changed["happy"] - windows_of_second[0]["happy"]) > 0.1  # another face than at rest
-    assert set(rows[0]) | {"apex_s"} == set(COLUMNS)
+    assert list(rows[1]) == [name for name in COLUMNS if name != "apex_s"] == list(rows[0])[:-1]
+    assert COLUMNS[:6] == ("source", "face_id", "window", "start_s", "end_s", "frames")
+    assert COLUMNS[6:14] == ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+    assert COLUMNS[14:] == ("emotion", "confidence", "apex_s")
     assert sequence_lines(rows)[0].startswith("film.mp4: face 0, 0.0 to 2.9 s: neutral ")
     reader.begin()
     assert reader.rows("another.mp4") == []
+
+
+def test_long_tracks_are_read_in_parts(bright_is_happy, monkeypatch):
+    reader = SequenceReader("blazeface", str(bright_is_happy))
+    rng = np.random.default_rng(0)
+    features, calm = rng.random((50, 8)).astype(np.float16), rng.random(50)
+    whole = reader.probability(features, calm)
+    assert whole.shape == (50, len(SEQUENCE_LABELS)) and whole[:, HAPPY].std() > 0.1
+    monkeypatch.setattr("fer_lib.sequences.BATCH", 7)
+    np.testing.assert_allclose(reader.probability(features, calm), whole, atol=1e-6)
 
 
 def test_another_trunk_is_refused(bright_is_happy, tmp_path):

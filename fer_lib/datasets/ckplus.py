@@ -38,6 +38,7 @@ class FrameSequence:
     frames: tuple[Path, ...]
     emotion: str | None  # None: not labelled
     action_units: dict[int, int | None] | None  # of the apex: {AU: intensity 1-5, None where not given}; None: no codes
+    labelled_frame: int | None = None  # the number in the name of the emotion file: the apex, the last one of a release
 
     @property
     def name(self) -> str:
@@ -53,6 +54,12 @@ class FrameSequence:
     def is_whole(self) -> bool:
         """The numbers run from 1 without a gap; otherwise what is shown between frames is made up and must say so."""
         return self.frame_numbers == tuple(range(1, len(self.frames) + 1)) and len(self.frames) > 1
+
+    @property
+    def has_both_ends(self) -> bool:
+        """The neutral first frame and, where a label names one, the apex are there."""
+        numbers = self.frame_numbers
+        return len(numbers) > 1 and numbers[0] == 1 and numbers[-1] == (self.labelled_frame or numbers[-1])
 
 
 @dataclass(frozen=True)
@@ -109,12 +116,15 @@ def load_sequences(root) -> list[FrameSequence]:
         raise InputError(f"{root} has no cohn-kanade-images/S010/004/*.png; give the folder of the Cohn-Kanade release")
     if not (root / "Emotion").is_dir():
         raise InputError(f"{root} has no folder Emotion beside cohn-kanade-images; unpack Emotion_labels.zip there")
-    emotions = {_parse(path)[:2]: _emotion(path) for path in (root / "Emotion").glob("S*/*/S*_emotion.txt")}
+    labels = [(*_parse(path), _emotion(path)) for path in sorted((root / "Emotion").glob("S*/*/S*_emotion.txt"))]
+    emotions = {(subject, sequence): (emotion, number) for subject, sequence, number, emotion in labels}
     codes = {_parse(path)[:2]: _facs_file(path) for path in (root / "FACS").glob("S*/*/S*_facs.txt")}
-    return [
-        FrameSequence(*key, tuple(path for _, path in sorted(found.items())), emotions.get(key), codes.get(key))
-        for key, found in sorted(frames.items())
-    ]
+    sequences = []
+    for key, found in sorted(frames.items()):
+        emotion, number = emotions.get(key, (None, None))
+        paths = tuple(path for _, path in sorted(found.items()))
+        sequences.append(FrameSequence(*key, paths, emotion, codes.get(key), number))
+    return sequences
 
 
 def _emotion(path: Path) -> str:
