@@ -1,4 +1,7 @@
-"""Genuine or posed, in scripts: how probably the expression of a face is genuine, and how far to trust that."""
+"""Genuine or posed, in scripts: how probably the expression of a face is genuine, and how far to trust that.
+
+From the action units of our own estimator there is no verdict, as none holds what it says: notebook 06 measures that.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,21 @@ LANDMARK_MODEL = "landmark_mlp"
 TRAIN = "python -m fer_lib notebook 06 -p FOLDERS DIR -p EXPORT same, where DIR holds posed/ and genuine/"
 # Of the columns that OpenFace measures, those that the built-in estimator answers too
 BUILT_IN_COLUMNS = tuple(name for name in BUILTIN_COLUMNS if name in INTENSITY_COLUMNS)
+OPENFACE_HOME = "github.com/TadasBaltrusaitis/OpenFace"
+NEEDED = f"a verdict needs OpenFace's units: put its FaceLandmarkImg on the PATH ({OPENFACE_HOME})"
+UNMEASURED = "could not be measured"
+SHOWN = 0.5  # the intensity from which a unit is named: half of FACS's A, a trace
 
 
 class Genuineness:
-    """How probably the expression of a face is genuine: `probability = Genuineness()(image, faces)`.
+    """How probably the expression of a face is genuine: `probability, words = Genuineness()(image, faces)`.
 
     kind: "units" or "landmarks". Units are OpenFace's where it is on the PATH, read by weights/au_mlp, or else those of
-    weights/action_units, read by weights/au_mlp_builtin; openface: True or False asks for one of them. Landmarks are
-    the face mesh's, read by weights/landmark_mlp, which a user trains from folders of posed and genuine pictures.
-    detector: the name of the one that finds the faces. model: another model folder of the same inputs.
-    trust: a line on how far to trust the answers. InputError: the model, or what measures for it, is not there.
+    weights/action_units, of which there is no verdict unless a model is given; openface: True or False asks for one of
+    them. Landmarks are the face mesh's, read by weights/landmark_mlp, which a user trains from folders of posed and
+    genuine pictures. detector: the name of the one that finds the faces. model: another model, by name or folder, of
+    the same inputs. trust: a line on how far to trust the answers, or why there are none. InputError: the model, or
+    what measures for it, is not there.
     """
 
     def __init__(
@@ -51,23 +59,43 @@ class Genuineness:
             self._measure = make_units(openface, detector)
             columns = self._measure.columns
             name = model or (OPENFACE_MODEL if columns == INTENSITY_COLUMNS else BUILT_IN_MODEL)
-        self.card = task_card(name, GENUINENESS_TASK)
+        self.card, self._columns = task_card(name, GENUINENESS_TASK), columns
         if lacking := [column for column in self.card.inputs if column not in columns] or not self.card.inputs:
             told = ", ".join(lacking[:3]) if self.card.inputs else "columns that its card does not name"
             raise InputError(f"{self.card.name} wants {told}, which {kind} do not have; choose a model of {kind}")
         self._places = [columns.index(column) for column in self.card.inputs]
-        self._run = load_runtime(self.card, runtime)
+        self.verdict = bool(model) or name != BUILT_IN_MODEL
+        self._run = load_runtime(self.card, runtime) if self.verdict else None
 
-    def __call__(self, image: np.ndarray, faces: Faces) -> np.ndarray:
-        """(N,) float32 for the faces in (H, W, 3) uint8 RGB; nan where a face could not be measured."""
-        measured = self._measure(image, faces)[:, self._places].astype(np.float32)
-        probability = np.full(len(faces), np.nan, np.float32)
-        known = np.isfinite(measured).all(axis=1)
-        if known.any():
+    def __call__(self, image: np.ndarray, faces: Faces) -> tuple[np.ndarray, list[str]]:
+        """((N,) float32, words of each) for the faces in (H, W, 3) uint8 RGB.
+
+        nan where there is no verdict; the words then are the face's action units, or that it could not be measured.
+        """
+        every = self._measure(image, faces)
+        measured = every[:, self._places].astype(np.float32)
+        probability, known = np.full(len(faces), np.nan, np.float32), np.isfinite(measured).all(axis=1)
+        words = ["" if one else UNMEASURED for one in known]
+        if not self.verdict:
+            words = [
+                units_text(self._columns, row) if one else UNMEASURED for one, row in zip(known, every, strict=True)
+            ]
+        elif known.any():
             probability[known] = self._run(measured[known])["genuine"][:, 0]
-        return probability
+        return probability, words
 
     @property
     def trust(self) -> str:
+        if not self.verdict:
+            return f"no verdict ({self.card.limits[0]}); {NEEDED}"
         (title, score), *_ = self.card.scores.items()
         return f"right in {score['value']:.0%} of {score['n']} rows ({title}); {self.card.limits[0]}"
+
+
+def units_text(columns, intensities) -> str:
+    """ "AU06 2.1, AU12 3.4": the units that show, of ("AU01_r", ..) and their (K,) intensities."""
+    pairs = zip(columns, intensities, strict=True)
+    return (
+        ", ".join(f"{name.removesuffix('_r')} {value:.1f}" for name, value in pairs if value >= SHOWN)
+        or "no unit shows"
+    )
