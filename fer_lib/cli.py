@@ -83,7 +83,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     photo.add_argument("--show", action="store_true", help="show each annotated picture in a window; any key goes on")
     photo.add_argument("--explain", action="store_true", help="also OUT/STEM_explained.png: what spoke for each answer")
     photo.add_argument(
-        "--genuine", action="store_true", help="also whether each expression looks genuine or posed, from action units"
+        "--genuine", action="store_true", help="also action units, and by OpenFace's whether it looks genuine or posed"
     )
     video = commands.add_parser("video", help="label video files")
     video.add_argument("inputs", nargs="+", metavar="VIDEO", help="video files; then, if you like, the word va")

@@ -24,12 +24,15 @@ from fer_lib.mesh import LANDMARK_COLUMNS, FaceMesh, normalised, raw
 from fer_lib.posed_genuine import (
     Method,
     MlpClassifier,
+    by_quantiles,
+    by_spread,
     fitted,
     fold_figures,
     load_folders,
     matched_pairs,
     methods,
     out_of_fold,
+    paired,
     part_of,
     permuted,
     probability_greater,
@@ -227,6 +230,37 @@ def test_pairs_by_hand():
     assert matched_pairs(data, ("a", "b"), caliper=0.1).shape == (0, 2)
 
 
+def test_the_rows_of_a_pair_stay_together():
+    """Rows 0 and 3 are a pair, 1 and 4 another, of which 1 and 5, of a third, are equal; row 6 is in none."""
+    data = table(np.arange(7), np.arange(7) > 2, [10, 11, 12, 13, 14, 11, 16])
+    rows, matched = paired(data, np.array([[0, 3], [1, 4], [2, 5]]))
+    assert rows.tolist() == [0, 1, 2, 3, 4, 5] and matched.features[:, 0].tolist() == rows.tolist()
+    a, b, c, d, e, f = matched.group.tolist()
+    assert a == d != b and b == e == c == f
+    assert part_of(data, rows).group.tolist() != matched.group.tolist()
+
+
+# ------------------------------------------------------------------------------------------------ another scale
+
+
+def test_quantiles_by_hand():
+    """The middle of the source becomes the middle of the target, its ends the ends; equal values stay equal."""
+    source, target = np.array([[0.0], [0], [1], [4]]), np.array([[0.0], [2], [4], [6], [8]])
+    found = by_quantiles(np.array([[0.0], [0.5], [1], [4], [9]]), source, target)
+    np.testing.assert_allclose(found[:, 0], [2, 4, 5, 7, 8])  # ranks 1/4, 1/2, 5/8, 7/8 and 1
+    assert by_quantiles(np.zeros((0, 1)), source, target).shape == (0, 1)
+
+
+def test_spread_by_hand():
+    """A half of the target is 0, so the lower half of the source becomes 0; then both spread alike, at most 5."""
+    source, target = np.array([[1.0], [1], [3], [3]]), np.array([[0.0], [0], [4], [4]])
+    np.testing.assert_allclose(by_spread(np.array([[0.0], [1], [2], [3], [9]]), source, target)[:, 0], [0, 0, 0, 4, 5])
+    rng = np.random.default_rng(0)
+    many = by_spread(one := rng.uniform(0, 5, (4000, 2)), one, two := np.maximum(rng.normal(-0.2, 1, (4000, 2)), 0))
+    np.testing.assert_allclose((many == 0).mean(axis=0), (two == 0).mean(axis=0), atol=0.01)
+    np.testing.assert_allclose(many.std(axis=0), two.std(axis=0), rtol=0.02)
+
+
 # ------------------------------------------------------------------------------------------------ a user's folders
 
 
@@ -277,12 +311,12 @@ def test_drawn_smiles_are_found_and_the_posed_are_nearer(tmp_path):
     found = load_folders(tmp_path / "smiles", make_detector(), FaceMesh())
     assert found.faceless == 0 and found.genuine.tolist() == [False] * 3 + [True] * 3
     assert found.group.tolist() == [0, 1, 2] * 2  # a person's two smiles
-    size = {}
+    apart = {}  # the eyes' outer corners
     for numbers in (raw, normalised):
         points = numbers(found.points).reshape(-1, 468, 2)
-        size[numbers] = np.sqrt(((points - points.mean(axis=1, keepdims=True)) ** 2).sum(axis=2).mean(axis=1))
-    assert size[raw][:3].min() > size[raw][3:].max()
-    np.testing.assert_allclose(size[normalised], 1, rtol=1e-3)
+        apart[numbers] = np.linalg.norm(points[:, 263] - points[:, 33], axis=1)
+    assert apart[raw][:3].min() > apart[raw][3:].max() and (apart[raw][:3] / apart[raw][3:]).min() > 1.2
+    np.testing.assert_allclose(apart[normalised][:3], apart[normalised][3:], rtol=0.04)  # of one person
 
 
 # ------------------------------------------------------------------------------------------------ in scripts
