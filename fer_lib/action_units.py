@@ -76,7 +76,7 @@ class OpenFace:
     def rows(self, picture) -> OpenFaceRows:
         """The faces that OpenFace sees in a picture file. InputError: it fails, hangs, or sees none."""
         rows = self._run(read_image(picture), str(picture))
-        if rows is None or not len(rows):
+        if rows is None or not rows.success.any():
             raise InputError(f"{picture}: OpenFace wrote no table; it sees no face there, or its models are missing")
         return rows
 
@@ -158,13 +158,16 @@ def action_unit_table(source, openface: bool | None = None, units: BuiltInUnits 
     Columns: `source frame face_id confidence`, then AUxx_r, 0 to 5: OpenFace's 17, or the built-in model's 15. frame
     is the table's own number, 0 of a picture. confidence is OpenFace's or the detector's. A row in which OpenFace lost
     the face (success 0) has empty units; a picture in which the detector finds no face has no row.
-    InputError: a picture or table that cannot be used, a table without rows, an OpenFace that is not there or fails.
+    InputError: a picture or table that cannot be used, a table without rows or all of success 0, an OpenFace that is
+    not there or fails.
     """
     source = Path(source)
     if source.suffix.lower() == ".csv":
         rows = load_openface(source)
         if not len(rows):
             raise InputError(f"{source} has no rows: OpenFace has seen no face; give another table")
+        if not rows.success.any():
+            raise InputError(f"{source}: OpenFace lost the face in every row (success 0); give another table")
         return _table(source, rows.frame, rows.face, rows.confidence, rows.intensity, OpenFace)
     units = units or make_units(openface)
     if isinstance(units, OpenFace):

@@ -34,8 +34,12 @@ MOST_CAMERAS = 1000  # OpenCV takes a larger number for the name of a driver
 OPEN_WITHIN_S = 10.0  # what a stream is given to answer
 PICTURE_WITHIN_S = 30.0  # a stream that sends nothing for so long has ended
 SILENT_S = 3.0  # a live source without a picture for so long is told of
+PAINT_MS = 30  # in which a desktop has painted a picture
 WAIT_S = 0.05  # between two looks at the keys while no picture comes
 JUDGE_KEYS = {"a": "units", "l": "landmarks"}  # what genuine or posed is read from
+READ_FROM = {"units": "action units", "landmarks": "landmarks"}  # the same in words
+MEASURING = "measuring ..."
+HELD = "s saves, q quits, any other key: live again"
 NOTICE_S = 6.0  # how long a line that nobody asked for twice stands in the window
 GIVE_ONE = "give a camera number (0 is the first), a video file or a URL"
 
@@ -216,6 +220,11 @@ class Window:
             self._sized = True
         cv2.imshow(self.title, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
 
+    def show_now(self, image: np.ndarray) -> None:
+        """As show, but painted before it returns, as long work follows; a key pressed meanwhile is lost."""
+        self.show(image)
+        cv2.waitKey(PAINT_MS)
+
     def key(self) -> str:
         """The key pressed since the last call, "" when none."""
         code = cv2.waitKey(1)
@@ -317,9 +326,10 @@ def run_camera(
 ) -> CameraSummary:
     """Show what the recogniser sees, live, until q, Esc, the closing of the window or the end of the source; s saves.
 
-    The keys a and l freeze the frame and show genuine or posed, from action units and from landmarks; then any key goes
-    on. judge: "units" or "landmarks" to a callable (image, faces) -> (N,) probability of genuine with an attribute
-    `trust`, a line; by default fer_lib.genuineness.Genuineness.
+    The keys a and l freeze the frame and show genuine or posed, from action units and from landmarks; then s saves that
+    picture, q and Esc quit and any other key goes on. judge: "units" or "landmarks" to a callable (image, faces) ->
+    ((N,) probability of genuine, N words) with an attribute `trust`, a line; by default
+    fer_lib.genuineness.Genuineness.
 
     recognize: (H, W, 3) uint8 RGB -> Faces. draw: (image, faces) -> image, default draw_faces. Without a screen, or
     with window=False, an annotated video and its table go to `out` instead: all frames of a file, a camera's until
@@ -396,20 +406,19 @@ def _show(camera: Camera, recognize, draw, open_window, out: Path, on_rows, judg
                 window.show(_noted(annotated, f"no picture for {camera.silent_s:.0f} s"))
             key = window.key().lower()
             if key == "s" and annotated is not None:
-                path = _free_name(camera, out, ".png")
-                write_image(path, annotated)
-                summary.saved.append(path)
-                print(f"saved {path}", file=sys.stderr)
+                _save(camera, out, annotated, summary)
             if key in JUDGE_KEYS and annotated is not None:
                 frozen = time.monotonic()
+                window.show_now(_noted(annotated, MEASURING))
                 try:
-                    judged, trust = judges(JUDGE_KEYS[key], image, faces)
+                    judgement = judges(JUDGE_KEYS[key], image, faces)
                 except InputError as error:
                     notice.say(str(error))
                 else:
-                    text = trust if len(faces) else "no face to judge"
-                    window.show(_noted(draw(image, judged), f"{text} (any key: live again)"))
-                    _until_a_key(window)
+                    held = draw(image, judgement.faces)
+                    window.show(_noted(held, f"{judgement.text()} ({HELD})"))
+                    while (key := _until_a_key(window).lower()) == "s":
+                        _save(camera, out, held, summary)
                 before = None  # the pause says nothing about the rate
                 camera.skip(time.monotonic() - frozen)
             if key in ("q", ESCAPE) or not window.is_open():
@@ -417,6 +426,13 @@ def _show(camera: Camera, recognize, draw, open_window, out: Path, on_rows, judg
         _say_stopped(camera, summary)
     finally:
         window.close()
+
+
+def _save(camera: Camera, out: Path, image: np.ndarray, summary: CameraSummary) -> None:
+    path = _free_name(camera, out, ".png")
+    write_image(path, image)
+    summary.saved.append(path)
+    print(f"saved {path}", file=sys.stderr)
 
 
 class _Notice:
@@ -433,26 +449,58 @@ class _Notice:
         return self._text if time.monotonic() < self._until else ""
 
 
+@dataclass(frozen=True)
+class _Judgement:
+    faces: Faces  # with `genuine`
+    words: list[str]  # of each face, what else there is to say
+    trust: str
+
+    def text(self) -> str:
+        if not len(self.faces):
+            return "no face to judge"
+        return "; ".join([*(f"face {i}: {word}" for i, word in enumerate(self.words, 1) if word), self.trust])
+
+
 class _Judges:
     """Genuine or posed, by kind; each kind's model is loaded when it is first asked for."""
 
     def __init__(self, make: Callable[[str], Callable] | None):
         self._make, self._made = make, {}
 
-    def __call__(self, kind: str, image: np.ndarray, faces: Faces) -> tuple[Faces, str]:
-        """(the faces with `genuine`, a line on how far to trust it). InputError: there is no such model."""
+    def load(self, kind: str) -> Callable:
+        """InputError: there is no such model."""
         if kind not in self._made:
             if self._make is None:
                 from fer_lib.genuineness import Genuineness as make
             else:
                 make = self._make
             self._made[kind] = make(kind)
-        return replace(faces, genuine=self._made[kind](image, faces)), self._made[kind].trust
+        return self._made[kind]
+
+    def __call__(self, kind: str, image: np.ndarray, faces: Faces) -> _Judgement:
+        """InputError: there is no such model."""
+        judge = self.load(kind)
+        probability, words = judge(image, faces)
+        return _Judgement(replace(faces, genuine=probability), words, judge.trust)
 
 
-def _until_a_key(window) -> None:
-    while not window.key() and window.is_open():
+def _until_a_key(window) -> str:
+    """The key; "" when the window was closed."""
+    while not (key := window.key()) and window.is_open():
         time.sleep(0.02)
+    return key
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A judged frame."""
+
+    faces: Faces  # with `genuine`
+    frame: int  # from 0
+    time_s: float
+    words: list[str]  # of each face, what else there is to say
+    trust: str  # how far to trust it
+    path: Path  # of the annotated picture
 
 
 def snapshot(
@@ -463,16 +511,16 @@ def snapshot(
     out="out",
     draw: Callable | None = None,
     judge: Callable[[str], Callable] | None = None,
-) -> tuple[Faces, int, float, str, Path]:
+) -> Snapshot:
     """The first frame with a face, judged genuine or posed, without a screen: `<stem>_fer.png` in `out`.
 
-    kind: "units" or "landmarks"; other arguments as run_camera's. A camera is looked at until a face comes. Returns
-    (faces, frame number from 0, its time in seconds, a line on how far to trust it, the file). InputError: the source
-    does not open, or ends without a face; there is no model.
+    kind: "units" or "landmarks"; other arguments as run_camera's. A camera is looked at until a face comes.
+    InputError: there is no model; the source does not open, or ends without a face.
     """
     if draw is None:
         from fer_lib.annotate import draw_faces as draw
     judges, frames = _Judges(judge), 0
+    judges.load(kind)  # a missing model is told before a camera is waited for
     with _only_python_on_stderr(), open_camera(source) as camera:
         for taken in _pictures(camera):
             if taken is None:
@@ -480,10 +528,10 @@ def snapshot(
             image, time_s = taken
             faces = recognize(image)
             if len(faces):
-                faces, trust = judges(kind, image, faces)
+                judged = judges(kind, image, faces)
                 path = _free_name(camera, Path(out), ".png")
-                write_image(path, draw(image, faces))
-                return faces, frames, time_s, trust, path
+                write_image(path, draw(image, judged.faces))
+                return Snapshot(judged.faces, frames, time_s, judged.words, judged.trust, path)
             frames += 1
         if not frames:
             raise InputError(f"{camera.name} {NO_PICTURE}")

@@ -83,7 +83,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     photo.add_argument("--show", action="store_true", help="show each annotated picture in a window; any key goes on")
     photo.add_argument("--explain", action="store_true", help="also OUT/STEM_explained.png: what spoke for each answer")
     photo.add_argument(
-        "--genuine", action="store_true", help="also whether each expression looks genuine or posed, from action units"
+        "--genuine", action="store_true", help="also action units, and by OpenFace's whether it looks genuine or posed"
     )
     video = commands.add_parser("video", help="label video files")
     video.add_argument("inputs", nargs="+", metavar="VIDEO", help="video files; then, if you like, the word va")
@@ -308,8 +308,8 @@ def run_photo(options) -> int:
         code = max(code, _each(pictures, label))
         for folder, members in folders.items():
             say(_group_mood(folder, [found[picture] for picture in members if picture in found], options.va_scale))
-    if judge:
-        say(f"genuine or posed: {judge.trust}")
+    if judge and any(map(len, found.values())):
+        say(f"genuine or posed, from action units: {judge.trust}")
     return code
 
 
@@ -329,16 +329,18 @@ def _label_picture(picture: Path, recognise, judge, names, options):
 
     image = read_image(picture)
     faces = recognise(image)
+    words = [""] * len(faces)
     if judge:
-        faces = replace(faces, genuine=judge(image, faces))
+        probability, words = judge(image, faces)
+        faces = replace(faces, genuine=probability)
     annotated = draw_faces(image, faces, options.va_scale)
     write_image(names(picture, writable_suffix(image, picture.suffix)), annotated)
     complaint = jpeg_complaint(picture)
     if complaint:
         print(f"{picture}: may be damaged ({complaint}); compare it with its source", file=sys.stderr)
     rows = faces.records(str(picture))
-    for number, (row, answer) in enumerate(zip(rows, answers(faces), strict=True), start=1):
-        say(_face_line(picture, number, row, answer, options.va_scale))
+    for number, (row, answer, word) in enumerate(zip(rows, answers(faces), words, strict=True), start=1):
+        say(_face_line(picture, number, row, answer, options.va_scale) + f"; {word}" * bool(word))
     if not len(faces):
         say(f"{picture}: no face found")
     if options.explain:
@@ -471,19 +473,17 @@ def run_webcam(options) -> int:
 def _snapshot(options, recognise, draw, tables) -> None:
     """Genuine or posed in the first frame with a face, a line a face."""
     from fer_lib.annotate import answers
-    from fer_lib.camera import JUDGE_KEYS, snapshot
+    from fer_lib.camera import JUDGE_KEYS, READ_FROM, snapshot
     from fer_lib.video import video_rows
 
     kind, judge = JUDGE_KEYS[options.snapshot], _judges(recognise)
-    faces, frame, time_s, trust, path = snapshot(
-        options.camera, recognise, kind, out=options.out, draw=draw, judge=judge
-    )
-    tables.rows += video_rows(faces, options.camera, frame, time_s)
-    source = f"{options.camera} frame {frame}"
-    for number, (row, answer) in enumerate(zip(faces.records(), answers(faces), strict=True), start=1):
-        say(_face_line(source, number, row, answer, options.va_scale))
-    say(f"genuine or posed, from {kind}: {trust}")
-    say(f"wrote {path}")
+    taken = snapshot(options.camera, recognise, kind, out=options.out, draw=draw, judge=judge)
+    tables.rows += video_rows(taken.faces, options.camera, taken.frame, taken.time_s)
+    source, told = f"{options.camera} frame {taken.frame}", answers(taken.faces)
+    for number, (row, answer, word) in enumerate(zip(taken.faces.records(), told, taken.words, strict=True), start=1):
+        say(_face_line(source, number, row, answer, options.va_scale) + f"; {word}" * bool(word))
+    say(f"genuine or posed, from {READ_FROM[kind]}: {taken.trust}")
+    say(f"wrote {taken.path}")
 
 
 def run_units(options) -> int:
@@ -493,20 +493,31 @@ def run_units(options) -> int:
     from fer_lib.face_tables import FaceTables, labelled_pictures
     from fer_lib.files import check_writable
     from fer_lib.mesh import FaceMesh
+    from fer_lib.video import Progress
 
     for path in (options.csv, options.landmarks):
         if path is not None:
             if path.suffix.lower() != ".csv":
                 raise InputError(f"{path}: the name must end in .csv")
             check_writable(path)
+    if options.landmarks is not None and options.landmarks.resolve() == options.csv.resolve():
+        raise InputError(f"--csv and --landmarks are one file, {options.csv}; give two names")
     pictures, detect = labelled_pictures(options.folder), make_detector(options.detector)
     mesh = FaceMesh() if options.landmarks is not None else None
     tables = FaceTables(detect, make_units(options.openface, detect.name), mesh)
     labels = dict(pictures)
     try:
-        code = _each(labels, lambda path: tables.add(path, labels[path]))
+        with Progress(str(options.folder), len(labels), unit="picture") as bar:
+
+            def measure(path):
+                bar.step()
+                if not tables.add(path, labels[path]):
+                    say(f"{path}: no face found")
+
+            code = _each(labels, measure)
     except KeyboardInterrupt:
-        _write_units(tables, options, None not in labels.values())
+        if tables.unit_rows:
+            _write_units(tables, options, None not in labels.values())
         raise
     _write_units(tables, options, None not in labels.values())
     return code
@@ -582,8 +593,8 @@ def run_models(options) -> int:
 
 
 def _figure(name: str, value: float) -> str:
-    """Neither a concordance nor an age is a share of anything."""
-    if "CCC" in name:
+    """Neither a concordance, an F1 nor an age is a share of anything."""
+    if "CCC" in name or "F1" in name:
         return f"{value:.3f}"
     return f"{value:.1f}" if "years" in name else f"{100 * value:.1f} %"
 

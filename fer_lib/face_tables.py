@@ -35,8 +35,10 @@ class FaceTables:
     faceless: int = 0  # pictures without a face
     unmeasured: dict[str, int] = field(default_factory=lambda: {"action units": 0, "landmarks": 0})  # faces left out
 
-    def add(self, path: Path, label: int | None = None) -> None:
+    def add(self, path: Path, label: int | None = None) -> int:
         """A picture's faces; with a label (0 posed, 1 genuine) the largest alone, as it is whom the label means.
+
+        Returns how many there are.
 
         InputError when the picture cannot be read or OpenFace fails.
         """
@@ -51,6 +53,7 @@ class FaceTables:
         self._keep(self.unit_rows, "action units", path, faces, self.units.columns, units, own)
         if points is not None:
             self._keep(self.landmark_rows, "landmarks", path, faces, LANDMARK_COLUMNS, points, own)
+        return len(faces)
 
     def _keep(self, rows: list, what: str, path: Path, faces: Faces, names, numbers: np.ndarray, own: dict) -> None:
         for i, values in enumerate(numbers.astype(float).round(4).tolist()):

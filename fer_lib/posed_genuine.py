@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -258,6 +260,54 @@ def matched_pairs(table: GenuinenessTable, names, caliper: float) -> np.ndarray:
     first, second = linear_sum_assignment(np.minimum(distance, 2 * caliper + 1))
     near = distance[first, second] <= caliper
     return np.stack([posed[first[near]], genuine[second[near]]], axis=1)
+
+
+def paired(table: GenuinenessTable, pairs: np.ndarray) -> tuple[np.ndarray, GenuinenessTable]:
+    """((2 P,) int, the rows that are in (P, 2) pairs; their table, in which both rows of a pair are one group).
+
+    What was one group stays one, so that pairs which share a group are one too.
+    """
+    rows = np.sort(pairs.ravel())
+    matched = part_of(table, rows)
+    nodes = np.unique(matched.group, return_inverse=True)[1].ravel()
+    first, second = nodes[np.searchsorted(rows, pairs)].T
+    links = coo_matrix((np.ones(len(pairs)), (first, second)), shape=(nodes.max() + 1,) * 2)
+    return rows, replace(matched, group=connected_components(links, directed=False)[1].astype(np.int64)[nodes])
+
+
+# ------------------------------------------------------------------------------------------------------- another scale
+
+
+def by_quantiles(values: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(N, K) values, column by column at the quantile of target (T, K) that they are at in source (S, K)."""
+    found = np.zeros(values.shape)
+    for column, out in enumerate(found.T):
+        known, asked = np.sort(source[:, column]), values[:, column]
+        below, upto = (np.searchsorted(known, asked, side) for side in ("left", "right"))
+        out[:] = np.quantile(target[:, column], (below + upto) / (2 * len(known)))  # the middle of equal values
+    return found
+
+
+def by_spread(values: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(N, K) values, 0 to 5, of which as many would be 0 in source (S, K) as in target (T, K), and with its spread."""
+    zero, factor = spread_scale(source, target)
+    return np.clip((values - zero) * factor, 0, 5)
+
+
+def spread_scale(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(zero (K,), factor (K,)) of by_spread."""
+    shares = (target == 0).mean(axis=0)
+    zero = np.array([np.quantile(known, share) for known, share in zip(source.T, shares, strict=True)])
+    return zero, target.std(axis=0) / np.maximum(np.maximum(source - zero, 0).std(axis=0), 1e-9)
+
+
+def rescaled(network, zero: np.ndarray, factor: np.ndarray):
+    """The Keras network behind the scale of by_spread, so that a model file holds both."""
+    import keras
+
+    units = keras.Input(network.input_shape[1:], name="units")
+    scale = keras.layers.Normalization(mean=zero, variance=1 / np.square(factor), name="scale")
+    return keras.Model(units, network(keras.layers.ReLU(5.0, name="intensity")(scale(units))), name=network.name)
 
 
 # ------------------------------------------------------------------------------------------------- a user's own folders

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -202,6 +203,7 @@ def _exported(card: Card) -> Path:
     source = checked_file(card, KERAS_FILE)
     folder = cache_folder() / "exported" / f"{card.name}-{card.sha256[KERAS_FILE][:16]}"
     if not _intact(folder):
+        print(f"preparing {card.name} for this machine, once; it takes some seconds", file=sys.stderr, flush=True)
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.parent.mkdir(parents=True, exist_ok=True)

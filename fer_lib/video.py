@@ -577,14 +577,14 @@ class CsvTable:
 class Progress:
     """How far a long work is, on stderr: a bar on a terminal, elsewhere a plain line every ten seconds."""
 
-    def __init__(self, name: str, total: int | None, shown: bool = True):
-        self._name, self._total, self._shown = name, total, shown
+    def __init__(self, name: str, total: int | None, shown: bool = True, unit: str = "frame"):
+        self._name, self._total, self._shown, self._unit = name, total, shown, unit
         self._count, self._bar = 0, None
         self._start = self._said = time.monotonic()
         if shown and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc=name, unit="frame", file=sys.stderr, dynamic_ncols=True)
+            self._bar = tqdm(total=total, desc=name, unit=unit, file=sys.stderr, dynamic_ncols=True)
 
     def __enter__(self) -> Progress:
         return self
@@ -602,10 +602,11 @@ class Progress:
         if self._shown and now - self._said >= PROGRESS_EVERY_S:
             self._said = now
             speed = self._count / (now - self._start)
-            line = f"{self._name}: {self._count} frames, {speed:.1f} frames/s"
+            units = f"{self._unit}s"
+            line = f"{self._name}: {self._count} {units}, {speed:.1f} {units}/s"
             if self._total:
                 left = max(0, self._total - self._count) / speed
-                line = f"{self._name}: {self._count} of {self._total} frames, {speed:.1f} frames/s, {left:.0f} s left"
+                line = f"{self._name}: {self._count} of {self._total} {units}, {speed:.1f} {units}/s, {left:.0f} s left"
             print(line, file=sys.stderr, flush=True)
 
 

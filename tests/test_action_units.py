@@ -47,6 +47,16 @@ def test_openface_video_by_hand(tmp_path, blank):
     assert faces.frame.tolist() == [1, 2] and faces.face.tolist() == [0, 3] and faces.time_s.tolist() == [0, 0.033]
 
 
+@pytest.mark.parametrize("lost", ["nan", "-nan(ind)", " NaN"])
+def test_no_confidence_of_a_lost_face(tmp_path, lost):
+    """The other rows are kept; of a face that was found nan is refused as before."""
+    path = write_table(tmp_path / "a.csv", VIDEO, [dict(success=1, confidence=1), dict(success=0, confidence=lost)])
+    faces = load_openface(path)
+    assert faces.confidence[0] == 1 and np.isnan(faces.confidence[1]) and faces.success.tolist() == [True, False]
+    with pytest.raises(InputError, match="line 2: confidence is .*, not (from 0 to 1|a number)"):
+        load_openface(write_table(path, VIDEO, [dict(success=1, confidence=lost)]))
+
+
 def test_openface_still(tmp_path):
     rows = [dict(face=0, confidence=1), dict(face=1, confidence=0.9, AU01_r=1)]
     faces = load_openface(write_table(tmp_path / "a.csv", STILL, rows))

@@ -62,6 +62,8 @@ class FakeWindow:
     def show(self, image):
         self.shown.append(image.copy())
 
+    show_now = show
+
     def key(self):
         return self.keys.pop(0) if self.keys else ""
 

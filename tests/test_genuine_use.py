@@ -3,6 +3,8 @@
 The model's place is taken by a stand-in; fer_lib.genuineness has tests of its own.
 """
 
+import os
+import re
 import sys
 import time
 from dataclasses import replace
@@ -11,7 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas
 import pytest
-from conftest import PHOTOS, make_film
+from conftest import PHOTOS, make_film, run_script
+from PIL import Image
 from test_camera import RED, FakeWindow, one_face, red_film
 
 from fer_lib import annotate
@@ -38,7 +41,8 @@ class StandIn:
 
     def __call__(self, image, faces):
         self.seen.append(image.copy())
-        return np.array([0.71, 0.2, np.nan], np.float32)[: len(faces)]
+        words = ["", "", "could not be measured"]
+        return np.array([0.71, 0.2, np.nan], np.float32)[: len(faces)], words[: len(faces)]
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +83,7 @@ def test_photos_are_judged(tmp_path, capsys):
     assert main(["photo", str(picture), "--genuine", *keep]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(", genuine 71%") and lines[1].endswith(", posed 80%")
-    assert lines[-1] == f"genuine or posed: {StandIn.trust}"
+    assert lines[-1] == f"genuine or posed, from action units: {StandIn.trust}"
     rows = pandas.read_csv(table)
     assert list(rows)[-3:] == ["emotion", "confidence", "genuine"] and rows.genuine.tolist() == [0.71, 0.2]
     (seen,) = StandIn.last.seen
@@ -94,6 +98,59 @@ def test_photos_without_it_have_no_column(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "genuine" not in told and "posed" not in told
     assert "genuine" not in pandas.read_csv(tmp_path / "t.csv")
+
+
+def test_no_face_no_trust_line(tmp_path, capsys):
+    Image.new("RGB", (90, 60)).save(tmp_path / "wall.png")
+    assert main(["photo", str(tmp_path / "wall.png"), "--genuine", "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert "no face found" in told and StandIn.trust not in told
+
+
+def test_a_photo_with_an_unmeasured_face(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(StandIn, "__call__", lambda self, image, faces: (np.array([np.nan]), ["could not be measured"]))
+    assert main(["photo", str(PHOTOS / "grace_hopper.jpg"), "--genuine", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("%; could not be measured")
+
+
+# ------------------------------------------------------------------------------------------------ the shipped weights
+
+
+def no_openface() -> dict:
+    """The environment with a PATH on which there is no OpenFace."""
+    return os.environ | {"PATH": os.path.dirname(sys.executable)}
+
+
+def test_a_photo_with_the_shipped_weights(tmp_path):
+    """Our own units are told beside the guess; a smile's are among them."""
+    table = tmp_path / "t.csv"
+    done = run_script(
+        "foto_fer.py", PHOTOS / "astronaut.png", "--genuine", "--out", tmp_path, "--csv", table, env=no_openface()
+    )
+    assert done.returncode == 0, done.stderr
+    face, _, last = done.stdout.splitlines()
+    assert (
+        re.search(r"; AU\d\d \d\.\d(, AU\d\d \d\.\d)*$", face)
+        and all(unit in face for unit in ("AU06", "AU12", "AU25"))
+        and re.search(r", (genuine|posed) \d+%; AU", face)
+    )
+    assert last.startswith("genuine or posed, from action units: no better than a guess: ") and "OpenFace" in last
+    assert 0 < pandas.read_csv(table).genuine.item() < 1
+
+
+def test_a_snapshot_with_the_shipped_weights(tmp_path):
+    film = make_film(tmp_path / "film.mp4", read_image(PHOTOS / "astronaut.png"), 2)
+    done = run_script(
+        "webcam_fer.py", "--camera", film, "--snapshot", "a", "--out", tmp_path / "out", env=no_openface()
+    )
+    assert done.returncode == 0, done.stderr
+    face, trust, wrote = done.stdout.splitlines()
+    assert (
+        "AU12 " in face
+        and "AU15" not in face
+        and "no better than a guess: " in trust
+        and (tmp_path / "out" / "film_fer.png").is_file()
+    )
 
 
 def test_a_missing_model_is_one_line(tmp_path, capsys, monkeypatch):
@@ -131,14 +188,35 @@ class PausedWindow(FakeWindow):
 
 
 def test_key_a_freezes_the_clean_frame(film, tmp_path):
-    """Seven looks at the keyboard show one and the same picture; then any key goes on, also q."""
-    window = PausedWindow(["", "a", "q", "", "", "q"], waits=7)
+    """Seven looks at the keyboard show one and the same picture; then any key goes on."""
+    window = PausedWindow(["", "a", "x", "", "", "q"], waits=7)
     summary = run_camera(film, one_face, out=tmp_path / "out", open_window=window)
-    assert summary.frames == 5 and len(window.shown) == 6  # the frozen one beside each frame
+    assert summary.frames == 5 and len(window.shown) == 7  # "measuring ..." and the frozen one beside each frame
     (seen,) = StandIn.last.seen
     assert np.abs(seen.astype(int) - RED).max() < 25  # no box, no caption in it
-    frozen, before = window.shown[2], window.shown[1]
-    assert (frozen != before).any() and not list(tmp_path.glob("out/*"))
+    measuring, frozen, before = window.shown[2], window.shown[3], window.shown[1]
+    assert (frozen != before).any() and (frozen != measuring).any() and not list(tmp_path.glob("out/*"))
+
+
+def test_the_frozen_frame_is_saved_and_quit(film, tmp_path):
+    """s saves what is shown, twice under two names, and holds it; q ends the run."""
+    window = FakeWindow(["a", "s", "s", "Q", "", ""])
+
+    def draw(image, faces):
+        return np.full_like(image, 99 if faces.genuine is not None else 7)
+
+    summary = run_camera(film, one_face, out=tmp_path / "out", open_window=window, draw=draw)
+    assert summary.frames == 1 and window.keys == ["", ""] and window.closed
+    assert [path.name for path in summary.saved] == ["film_fer.png", "film_fer_2.png"]
+    assert (read_image(summary.saved[0]) == 99).all()  # the judged picture, without the notice
+
+
+def test_a_face_that_could_not_be_measured_is_told(film, tmp_path, monkeypatch):
+    texts = []
+    monkeypatch.setattr("fer_lib.camera._noted", lambda image, text: texts.append(text) or image)
+    three = Faces(np.tile(one_face(None).xyxy, (3, 1)), np.ones(3, np.float32))
+    run_camera(film, lambda image: three, out=tmp_path, open_window=FakeWindow(["a", "q"]), draw=lambda image, _: image)
+    assert any(text.startswith(f"face 3: could not be measured; {StandIn.trust} (s saves") for text in texts)
 
 
 def test_the_frozen_picture_says_what_and_how_sure(film, tmp_path, monkeypatch):
@@ -150,7 +228,7 @@ def test_the_frozen_picture_says_what_and_how_sure(film, tmp_path, monkeypatch):
         return image
 
     run_camera(film, one_face, out=tmp_path, open_window=FakeWindow(["A", "x", "q"]), draw=draw)
-    assert f"{StandIn.trust} (any key: live again)" in texts
+    assert "measuring ..." in texts and f"{StandIn.trust} (s saves, q quits, any other key: live again)" in texts
     assert drawn[1] == [["happy, genuine 71%"]] and drawn[2] == [["happy 20%"]]
 
 
@@ -159,7 +237,8 @@ def test_no_face_is_told(film, tmp_path, monkeypatch):
     monkeypatch.setattr("fer_lib.camera._noted", lambda image, text: texts.append(text) or image)
     empty = one_face(None)[[]]
     run_camera(film, lambda image: empty, out=tmp_path, open_window=FakeWindow(["a", "x", "q"]))
-    assert "no face to judge (any key: live again)" in texts
+    assert "no face to judge (s saves, q quits, any other key: live again)" in texts
+    assert not any(StandIn.trust in text for text in texts)
 
 
 def test_key_l_without_weights_goes_on(film, tmp_path, monkeypatch, capsys):
@@ -201,10 +280,11 @@ def test_a_snapshot_takes_the_first_frame_with_a_face(tmp_path):
         seen.append(image)
         return one_face(image) if len(seen) > 2 else one_face(image)[[]]
 
-    faces, frame, time_s, trust, path = snapshot(film, third, "units", out=tmp_path / "out", judge=StandIn)
-    assert (frame, trust, path.name) == (2, StandIn.trust, "film_fer.png") and time_s == pytest.approx(0.08)
-    assert faces.genuine.tolist() == pytest.approx([0.71])
-    assert (read_image(path) != seen[2]).any()
+    taken = snapshot(film, third, "units", out=tmp_path / "out", judge=StandIn)
+    assert (taken.frame, taken.trust, taken.path.name) == (2, StandIn.trust, "film_fer.png")
+    assert taken.time_s == pytest.approx(0.08)
+    assert taken.faces.genuine.tolist() == pytest.approx([0.71]) and taken.words == [""]
+    assert (read_image(taken.path) != seen[2]).any()
     np.testing.assert_array_equal(StandIn.last.seen[0], seen[2])
 
 
@@ -212,8 +292,9 @@ def test_snapshot_refusals(tmp_path):
     film = make_film(tmp_path / "film.mp4", np.full((80, 96, 3), RED, np.uint8), 3)
     with pytest.raises(InputError, match=r"film\.mp4: no face in its 3 frames"):
         snapshot(film, lambda image: Faces.empty(), "units", out=tmp_path / "out")
-    with pytest.raises(InputError, match="there is no weights/landmark_mlp"):
-        snapshot(film, one_face, "landmarks", out=tmp_path / "out")
+    for source in (film, tmp_path / "none.mp4"):  # told before a camera is opened
+        with pytest.raises(InputError, match="there is no weights/landmark_mlp"):
+            snapshot(source, one_face, "landmarks", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -224,7 +305,7 @@ def test_snapshot_from_the_command_line(photo, tmp_path, capsys):
     assert main(["webcam", "--camera", str(film), "--snapshot", "a", *keep]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith(f"{film} frame 0: face 1 at ") and told[0].endswith("%, genuine 71%")
-    assert told[1] == f"genuine or posed, from units: {StandIn.trust}"
+    assert told[1] == f"genuine or posed, from action units: {StandIn.trust}"
     assert (tmp_path / "out" / "film_fer.png").is_file() and told[2].endswith("film_fer.png")
     rows = pandas.read_csv(table)
     assert list(rows)[-2:] == ["genuine", "measured"] and rows.genuine.tolist() == [0.71]

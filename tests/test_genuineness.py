@@ -10,9 +10,9 @@ from conftest import ROOT
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from test_scripts import run_notebook
 
 from fer_lib import genuineness, models
-from fer_lib.cli import main
 from fer_lib.datasets.action_units import GenuinenessTable
 from fer_lib.datasets.demo import write_smiles
 from fer_lib.detect import make_detector
@@ -24,15 +24,19 @@ from fer_lib.mesh import LANDMARK_COLUMNS, FaceMesh, normalised, raw
 from fer_lib.posed_genuine import (
     Method,
     MlpClassifier,
+    by_quantiles,
+    by_spread,
     fitted,
     fold_figures,
     load_folders,
     matched_pairs,
     methods,
     out_of_fold,
+    paired,
     part_of,
     permuted,
     probability_greater,
+    rescaled,
     telling_columns,
     with_columns,
 )
@@ -215,7 +219,7 @@ def test_the_column_that_tells_is_missed_when_shuffled():
     data = easy()
     data = replace(data, features=np.nan_to_num(data.features))
     lost = permuted(data, out_of_fold(data, LINEAR, 3))
-    assert lost["a"][0] > 0.3 and abs(lost["b"][0]) < 0.05 and lost["a"][1] <= lost["a"][0] <= lost["a"][2]
+    assert lost["a"][0] > 0.3 and -0.05 < lost["b"][0] < 0.05 and lost["a"][1] <= lost["a"][0] <= lost["a"][2]
 
 
 def test_pairs_by_hand():
@@ -225,6 +229,45 @@ def test_pairs_by_hand():
     assert sorted(map(tuple, pairs.tolist())) == [(0, 3), (1, 4)]
     assert matched_pairs(data, ("a",), caliper=0.001).shape == (0, 2)
     assert matched_pairs(data, ("a", "b"), caliper=0.1).shape == (0, 2)
+
+
+def test_the_rows_of_a_pair_stay_together():
+    """Rows 0 and 3 are a pair, 1 and 4 another, of which 1 and 5, of a third, are equal; row 6 is in none."""
+    data = table(np.arange(7), np.arange(7) > 2, [10, 11, 12, 13, 14, 11, 16])
+    rows, matched = paired(data, np.array([[0, 3], [1, 4], [2, 5]]))
+    assert rows.tolist() == [0, 1, 2, 3, 4, 5] and matched.features[:, 0].tolist() == rows.tolist()
+    a, b, c, d, e, f = matched.group.tolist()
+    assert a == d != b and b == e == c == f
+    assert part_of(data, rows).group.tolist() != matched.group.tolist()
+
+
+# ------------------------------------------------------------------------------------------------ another scale
+
+
+def test_quantiles_by_hand():
+    """The middle of the source becomes the middle of the target, its ends the ends; equal values stay equal."""
+    source, target = np.array([[0.0], [0], [1], [4]]), np.array([[0.0], [2], [4], [6], [8]])
+    found = by_quantiles(np.array([[0.0], [0.5], [1], [4], [9]]), source, target)
+    np.testing.assert_allclose(found[:, 0], [2, 4, 5, 7, 8])  # ranks 1/4, 1/2, 5/8, 7/8 and 1
+    assert by_quantiles(np.zeros((0, 1)), source, target).shape == (0, 1)
+
+
+def test_spread_by_hand():
+    """A half of the target is 0, so the lower half of the source becomes 0; then both spread alike, at most 5."""
+    source, target = np.array([[1.0], [1], [3], [3]]), np.array([[0.0], [0], [4], [4]])
+    np.testing.assert_allclose(by_spread(np.array([[0.0], [1], [2], [3], [9]]), source, target)[:, 0], [0, 0, 0, 4, 5])
+    rng = np.random.default_rng(0)
+    many = by_spread(one := rng.uniform(0, 5, (4000, 2)), one, two := np.maximum(rng.normal(-0.2, 1, (4000, 2)), 0))
+    np.testing.assert_allclose((many == 0).mean(axis=0), (two == 0).mean(axis=0), atol=0.01)
+    np.testing.assert_allclose(many.std(axis=0), two.std(axis=0), rtol=0.02)
+
+
+def test_a_network_behind_its_scale():
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    behind = rescaled(network, np.array([1.0, 0.5]), np.array([2.0, 0.5]))
+    units = np.array([[0.0, 0.5], [2, 4.5], [9, 1]], np.float32)
+    expected = network(np.array([[0.0, 0], [2, 2], [5, 0.25]], np.float32))  # (unit - zero) * factor, from 0 to 5
+    np.testing.assert_allclose(behind(units), expected, atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------ a user's folders
@@ -277,12 +320,12 @@ def test_drawn_smiles_are_found_and_the_posed_are_nearer(tmp_path):
     found = load_folders(tmp_path / "smiles", make_detector(), FaceMesh())
     assert found.faceless == 0 and found.genuine.tolist() == [False] * 3 + [True] * 3
     assert found.group.tolist() == [0, 1, 2] * 2  # a person's two smiles
-    size = {}
+    apart = {}  # the eyes' outer corners
     for numbers in (raw, normalised):
         points = numbers(found.points).reshape(-1, 468, 2)
-        size[numbers] = np.sqrt(((points - points.mean(axis=1, keepdims=True)) ** 2).sum(axis=2).mean(axis=1))
-    assert size[raw][:3].min() > size[raw][3:].max()
-    np.testing.assert_allclose(size[normalised], 1, rtol=1e-3)
+        apart[numbers] = np.linalg.norm(points[:, 263] - points[:, 33], axis=1)
+    assert apart[raw][:3].min() > apart[raw][3:].max() and (apart[raw][:3] / apart[raw][3:]).min() > 1.2
+    np.testing.assert_allclose(apart[normalised][:3], apart[normalised][3:], rtol=0.04)  # of one person
 
 
 # ------------------------------------------------------------------------------------------------ in scripts
@@ -329,10 +372,12 @@ def test_faces_get_a_probability(tmp_path, monkeypatch, runtime):
     monkeypatch.setattr(genuineness, "make_units", lambda openface, detector: FakeUnits())
     judge = Genuineness("units", model=folder, runtime=runtime)
     picture = np.zeros((9, 9, 3), np.uint8)
-    answers = judge(picture, boxes(3))
+    answers, words = judge(picture, boxes(3))
+    assert words == ["", "could not be measured", ""]
     assert answers.dtype == np.float32
     np.testing.assert_allclose(answers, [0.3, np.nan, 0.3], atol=1e-3)
-    assert judge(picture, boxes(0)).shape == (0,)
+    answers, words = judge(picture, boxes(0))
+    assert answers.shape == (0,) and words == []
     assert judge.trust == "right in 87% of 2358 rows (four folds); its classes are two collections of pictures"
 
 
@@ -383,8 +428,20 @@ def test_landmarks_of_a_photograph(tmp_path, photo):
     """The mesh's own points, normalised, go into a model of 936 columns; a picture without a face has no answer."""
     judge = Genuineness("landmarks", model=model_folder(tmp_path / "m", LANDMARK_COLUMNS))
     faces = make_detector()(photo)
-    np.testing.assert_allclose(judge(photo, faces), [0.3], atol=1e-3)
-    assert np.isnan(judge(np.zeros_like(photo), faces)).all()
+    np.testing.assert_allclose(judge(photo, faces)[0], [0.3], atol=1e-3)
+    answers, words = judge(np.zeros_like(photo), faces)
+    assert np.isnan(answers).all() and words == ["could not be measured"]
+
+
+def test_our_own_units_are_a_guess(monkeypatch):
+    """They are told beside it, from half a trace on."""
+    monkeypatch.setattr(genuineness, "make_units", lambda openface, detector: FakeUnits())
+    picture, judge = np.zeros((9, 9, 3), np.uint8), Genuineness()
+    answers, words = judge(picture, boxes(2))
+    assert 0 < answers[0] < 1 and np.isnan(answers[1]) and words == ["no unit shows", "could not be measured"]
+    assert judge.trust.startswith("no better than a guess: ") and "put OpenFace's FaceLandmarkImg on" in judge.trust
+    assert judge.card.limits[0] in judge.trust and "\n" not in judge.trust
+    assert genuineness.units_text(("AU06_r", "AU12_r", "AU25_r"), [0.5, 0.49, 3.26]) == "AU06 0.5, AU25 3.3"
 
 
 def test_the_built_in_columns_are_those_in_common():
@@ -397,7 +454,7 @@ def test_the_built_in_columns_are_those_in_common():
 
 def test_the_notebook_runs_on_demo_data(capsys):
     """End to end; what it writes lies under out/ and is called demo, and the landmark model is not in weights/."""
-    assert main(["notebook", "06"]) == 0, capsys.readouterr().err
+    run_notebook(capsys, "06")
     folder = ROOT / "out" / "06_genuineness_mlp"
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["data"] == "demo data" and metrics["landmarks"]["data"] == "demo data"

@@ -12,7 +12,7 @@ from conftest import PHOTOS
 from PIL import Image
 from test_action_units import STILL, VIDEO, write_table
 
-from fer_lib import action_units, mesh
+from fer_lib import action_units, face_tables, mesh
 from fer_lib.action_units import (
     BUILTIN_COLUMNS,
     FACT_COLUMNS,
@@ -106,6 +106,8 @@ def test_intensities_alone_are_enough(tmp_path):
 def test_tables_that_cannot_be_used(tmp_path):
     with pytest.raises(InputError, match=r"a\.csv has no rows: OpenFace has seen no face"):
         action_unit_table(write_table(tmp_path / "a.csv", STILL, []))
+    with pytest.raises(InputError, match=r"a\.csv: OpenFace lost the face in every row \(success 0\); give another"):
+        action_unit_table(write_table(tmp_path / "a.csv", VIDEO, [{}, {}]))
     with pytest.raises(InputError, match="has no column 'AU20_r' .*; run OpenFace with -aus"):
         action_unit_table(write_table(tmp_path / "a.csv", [name for name in STILL if name != "AU20_r"], [{}]))
 
@@ -273,8 +275,37 @@ def test_tables_from_posed_and_genuine(tables, tmp_path, capsys):
     assert 240 < landmarks.x1[0] < 290 and 220 < landmarks.y1[0] < 270  # the tip of the nose, by eye
     assert landmarks.x1[1] < 400  # the larger face is on the left
     lines = told.out.splitlines()
-    assert [line.rsplit(": ", 1)[1] for line in lines[:2]] == ["2 rows", "2 rows"]
-    assert lines[2] == "left out: 1 picture without a face"
+    assert lines[0] == f"{genuine / 'wall.png'}: no face found"
+    assert [line.rsplit(": ", 1)[1] for line in lines[1:3]] == ["2 rows", "2 rows"]
+    assert lines[3] == "left out: 1 picture without a face"
+
+
+@pytest.mark.parametrize("done", [0, 1])
+def test_units_interrupted(tables, tmp_path, monkeypatch, capsys, done):
+    """What was measured so far is written; before the first row there is nothing to write."""
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        shutil.copy(PHOTO, tmp_path / "in" / f"{name}.jpg")
+    add, seen = face_tables.FaceTables.add, []
+
+    def stop(self, path, label):
+        seen.append(path)
+        if len(seen) > done:
+            raise KeyboardInterrupt
+        return add(self, path, label)
+
+    monkeypatch.setattr(face_tables.FaceTables, "add", stop)
+    code, units, landmarks = tables(tmp_path / "in")
+    assert code == 130 and "interrupted" in capsys.readouterr().err
+    assert (units is None) == (landmarks is None) == (not done) and (not done or len(units) == 1)
+
+
+def test_progress_of_units_is_told(tables, tmp_path, monkeypatch, capsys):
+    (tmp_path / "in").mkdir()
+    shutil.copy(PHOTO, tmp_path / "in")
+    monkeypatch.setattr("fer_lib.video.PROGRESS_EVERY_S", 0)
+    assert tables(tmp_path / "in")[0] == 0
+    assert f"{tmp_path / 'in'}: 1 of 1 pictures, " in capsys.readouterr().err
 
 
 def test_a_plain_folder_has_no_class(tables, tmp_path, monkeypatch, capsys):
@@ -319,6 +350,8 @@ def test_folders_that_give_no_table(tables, tmp_path, capsys):
     Image.new("RGB", (200, 200)).save(tmp_path / "walls" / "wall.png")
     assert "walls: no face with action units in 1 picture" in refused(tmp_path / "walls")
     assert "a.txt: the name must end in .csv" in refused(tmp_path / "walls", "--csv", str(tmp_path / "a.txt"))
+    same = tmp_path / "walls" / ".." / "units.csv"
+    assert "are one file, " in refused(tmp_path / "walls", "--landmarks", str(same))
 
 
 def test_another_task_is_refused(tiny_model):

@@ -221,7 +221,7 @@ def test_unknown_names_list_the_known():
     assert DEFAULT_MODEL in model_names()
 
 
-def test_first_use_exports_into_the_cache(model, tmp_path, monkeypatch):
+def test_first_use_exports_into_the_cache(model, tmp_path, monkeypatch, capsys):
     """A model that ships no fast form gets one, once; the model's own folder is left alone."""
     monkeypatch.setenv("FER_CACHE", str(tmp_path / "cache"))
     expected = load_runtime(load_card(str(model)))(crops(2, 16))
@@ -232,11 +232,13 @@ def test_first_use_exports_into_the_cache(model, tmp_path, monkeypatch):
     before = sorted(model.iterdir())
     card = load_card(str(model))
     got = load_runtime(card)(crops(2, 16))
+    assert capsys.readouterr().err == f"preparing {card.name} for this machine, once; it takes some seconds\n"
     np.testing.assert_allclose(got["emotion"], expected["emotion"], atol=1e-4)
     made = next((tmp_path / "cache" / "exported").iterdir())
     stamp = (made / FAST_FILES[0]).stat().st_mtime_ns
     load_runtime(card)
     assert (made / FAST_FILES[0]).stat().st_mtime_ns == stamp and sorted(model.iterdir()) == before
+    assert capsys.readouterr().err == ""
 
 
 def test_a_detector_the_model_was_not_framed_for(model):

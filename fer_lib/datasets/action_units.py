@@ -111,7 +111,8 @@ def load_openface(path) -> OpenFaceRows:
         else:  # what stands there was not measured
             intensity.append([np.nan] * len(INTENSITY_COLUMNS))
             presence.append([False] * len(PRESENCE_COLUMNS))
-        (confidence,) = numbers(where, row, ["confidence"], 0, 1) if "confidence" in row else (np.nan,)
+        lost = not success and "nan" in row.get("confidence", "").lower()  # of no face there may be no confidence
+        (confidence,) = numbers(where, row, ["confidence"], 0, 1) if "confidence" in row and not lost else (np.nan,)
         row = {"frame": "0", "timestamp": "0", "face_id": row.get("face", "0")} | row
         facts.append((confidence, success, *numbers(where, row, ("frame", "face_id", "timestamp"))))
     table = np.array(facts, np.float64).reshape(-1, 5)
