@@ -251,15 +251,15 @@ def run_in_processes(
     processes: what they were at leaves no file.
     """
     context, waiting, workers = multiprocessing.get_context("spawn"), deque(jobs), []
-    count = min(count, len(jobs))
-    frames = context.Value("Q", 0)
+    count, frames = min(count, len(jobs)), []  # a counter for each process, so that none waits for a lock of a dead one
     with Course(len(jobs)) as course:
         try:
             while waiting or any(worker.job for worker in workers):
                 while len(workers) < min(count, len(waiting) + sum(worker.job is not None for worker in workers)):
-                    workers.append(_Worker(context, make_work, max(1, _cores() // count), frames))
+                    frames.append(context.RawValue("Q", 0))
+                    workers.append(_Worker(context, make_work, max(1, _cores() // count), frames[-1]))
                 heard = connection.wait([worker.connection for worker in workers], LOOK_EVERY_S)
-                course.look(frames.value)
+                course.look(sum(counter.value for counter in frames))
                 for ready in heard:
                     worker = next(worker for worker in workers if worker.connection is ready)
                     outcome = worker.hear()
@@ -355,8 +355,7 @@ def _serve(link: connection.Connection, make_work: Callable[[], Work], threads: 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is half-written is removed
 
     def step() -> None:
-        with frames.get_lock():
-            frames.value += 1
+        frames.value += 1
 
     with suppress(EOFError, BrokenPipeError):  # the parent has gone
         try:
