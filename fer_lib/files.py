@@ -83,6 +83,14 @@ def _remove_leftovers(folder: Path) -> None:
                 part.unlink()
 
 
+def remove_parts(folder, process: int) -> None:
+    """Remove what a process that was killed has left half-written in a folder."""
+    for part in Path(folder).iterdir() if Path(folder).is_dir() else ():
+        made_by = PART.fullmatch(part.name)
+        if made_by and int(made_by[1]) == process:
+            part.unlink(missing_ok=True)
+
+
 def _runs(process: int) -> bool:
     if os.name == "nt":  # where kill ends the process whatever the signal; see _remove_leftovers
         return False

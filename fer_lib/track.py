@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from fer_lib.detect import crop_faces
 from fer_lib.faces import Faces
@@ -192,6 +191,11 @@ class Tracker:
         )
         return faces[(xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])]
 
+    @property
+    def cut(self) -> bool:
+        """Whether boxes() has seen a cut since the last call: then the faces must be detected anew."""
+        return self._cut
+
     def _is_cut(self, image: np.ndarray) -> bool:
         """Whether this picture has nothing in common with the last one."""
         before, self._shape = self._thumbnail, image.shape[:2]
@@ -233,6 +237,8 @@ class Tracker:
             unknown = close & ~known[:, None] & (not cut)  # a look that was never learnt disproves nothing
             enough = self._agree * (1 - PLACE_HELPS * (0 if cut else near))
             cost[~sure & ~unknown & ~(alike >= enough)] = LIMIT
+        from scipy.optimize import linear_sum_assignment  # here, since it takes 0.3 s and a face alone never needs it
+
         # What may not match costs as much as no match at all, so that it never pushes a good pair apart
         pairs = zip(*linear_sum_assignment(np.minimum(cost, LIMIT)), strict=True)
         return {int(i): tracks[t] for t, i in pairs if cost[t, i] < LIMIT}, apart

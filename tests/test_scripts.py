@@ -244,7 +244,8 @@ def test_video(capsys, tmp_path, short_video):
     code, out, error = run(capsys, "video", short_video, "va", "--out", tmp_path, "--json", tmp_path / "all.json")
     assert code == 0 and "25 frames" in out, error
     rows = list(csv.DictReader(open(tmp_path / "clip_fer.csv")))
-    assert list(rows[0]) == list(columns(va=True, video=True))
+    assert list(rows[0]) == list(columns(va=True, video=True, smoothed=True))
+    assert {int(row["frame"]) for row in rows if row["measured"] == "0"} > {1, 2}
     assert sorted({int(row["frame"]) for row in rows}) == list(range(25))
     assert float(rows[-1]["time_s"]) == pytest.approx(24 / 25)
     assert any(row["emotion"] == "happy" for row in rows)
@@ -253,6 +254,19 @@ def test_video(capsys, tmp_path, short_video):
 
     with VideoReader(tmp_path / "clip_fer.mp4") as video:
         assert (video.width, video.height, len(list(video))) == (320, 180, 25)
+
+
+def test_video_every_nth_frame_without_smoothing(capsys, tmp_path, short_video, tiny_model):
+    options = ("--model", tiny_model, "--smooth", "0", "--every", "5", "--out", tmp_path)
+    code, _, error = run(capsys, "video", short_video, *options)
+    assert code == 0, error
+    rows = list(csv.DictReader(open(tmp_path / "clip_fer.csv")))
+    assert list(rows[0]) == list(columns(video=True))
+    assert {int(row["frame"]) for row in rows if row["measured"] == "1"} == set(range(0, 25, 5))
+    assert {int(row["frame"]) for row in rows} == set(range(25))
+    for wrong in (("--every", "0"), ("--every", "two"), ("--smooth=-1",), ("--smooth", "nan")):
+        assert wrong[0].split("=")[0] in refused(capsys, "video", short_video, *wrong, "--out", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_camera_without_a_screen_writes_instead(tmp_path, short_video):

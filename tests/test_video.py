@@ -149,6 +149,7 @@ def test_annotated_video_has_every_frame_at_its_time(tmp_path, name, how):
     assert [int(row["frame"]) for row in rows] == list(range(40))
     assert np.abs(np.array([float(row["time_s"]) for row in rows]) - truth).max() < 0.001
     assert {row["measured"] for row in rows} == {"1"} and {row["emotion"] for row in rows} == {"happy"}
+    assert {row["face_id"] for row in rows} == {"0"} and {row["happy_raw"] for row in rows} == {"0.6"}
     with VideoReader(source) as before, VideoReader(out) as after:
         assert (after.width, after.height, after.frames) == (before.width, before.height, 40)
         assert abs(after.duration_s - before.duration_s) <= 1 / 25
@@ -279,22 +280,72 @@ def test_sound_is_copied_and_may_be_longer_than_the_picture(tmp_path):
     assert np.allclose([t for t, _ in before], [t for t, _ in after], atol=0.001)
 
 
-def test_sound_that_mp4_cannot_hold_is_left_out_and_told(tmp_path):
-    source = tmp_path / "pcm.avi"
-    with av.open(str(source), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
+def make_film_with_sounds(path, *tracks, count=25) -> Path:
+    """tracks: (codec, language, frequency in Hz, seconds) each, at 16 kHz."""
+    kinds = {"aac": "fltp", "pcm_s16le": "s16", "pcm_f32le": "flt"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        sound = container.add_stream("pcm_s16le", rate=8000, layout="mono")
-        container.start_encoding()
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 3200), np.int16), format="s16", layout="mono")
-        frame.sample_rate, frame.pts = 8000, 0
-        container.mux(sound.encode(frame))
-        for index in range(10):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(index, 96, 64))))
+        sounds = [container.add_stream(codec, rate=16000, layout="mono") for codec, *_ in tracks]
+        for sound, (_, language, *_) in zip(sounds, tracks, strict=True):
+            sound.metadata["language"] = language
+        for sound, (codec, _, hertz, seconds) in zip(sounds, tracks, strict=True):
+            for begin in range(0, int(seconds * 16000), 1024):
+                wave = np.sin(np.arange(begin, begin + 1024) / 16000 * 2 * np.pi * hertz)[None] / 2
+                wave = (wave * 32767).astype(np.int16) if "s16" in codec else wave.astype(np.float32)
+                frame = av.AudioFrame.from_ndarray(wave, format=kinds[codec], layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = 16000, begin, Fraction(1, 16000)
+                container.mux(sound.encode(frame))
+            container.mux(sound.encode(None))
+        for index in range(count):
+            frame = av.VideoFrame.from_ndarray(picture(index, 96, 64))
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return Path(path)
+
+
+def heard(path, track: int) -> tuple[str, str, float, float]:
+    """(codec, language, seconds, loudest frequency in Hz) of one sound track."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[track]
+        wave = np.concatenate([frame.to_ndarray().astype(float)[0] for frame in container.decode(stream)])
+        spectrum = np.abs(np.fft.rfft(wave[4096:12288]))
+        loudest = spectrum.argmax() * stream.rate / 8192
+        return stream.codec_context.name, stream.metadata.get("language", ""), len(wave) / stream.rate, loudest
+
+
+def test_sound_that_mp4_cannot_hold_is_converted(tmp_path):
+    source = make_film_with_sounds(tmp_path / "pcm.mkv", ("pcm_s16le", "eng", 500, 2.0))
     summary = annotate_video(source, no_face, tmp_path / "o.mp4", progress=False)
-    assert (summary.sound, summary.sound_lost) == ("none", "pcm_s16le")
-    assert len(stamps(tmp_path / "o.mp4")) == 10
+    assert (summary.sound, summary.sound_lost) == ("converted", "")
+    codec, _, seconds, hertz = heard(tmp_path / "o.mp4", 0)
+    assert codec == "aac" and seconds == pytest.approx(2.0, abs=0.15) and hertz == pytest.approx(500, abs=4)
+    assert len(stamps(tmp_path / "o.mp4")) == 25
+
+
+def test_all_sound_tracks_are_kept_with_their_languages(tmp_path):
+    tracks = ("aac", "eng", 400, 1.0), ("pcm_f32le", "fra", 600, 1.0), ("aac", "deu", 800, 1.5)
+    source = make_film_with_sounds(tmp_path / "three.mkv", *tracks)
+    summary = annotate_video(source, no_face, tmp_path / "o.mp4", progress=False)
+    assert summary.sound == "converted"
+    found = [heard(tmp_path / "o.mp4", number) for number in range(3)]
+    assert [(codec, language) for codec, language, *_ in found] == [("aac", "eng"), ("aac", "fra"), ("aac", "deu")]
+    for (*_, seconds, hertz), (*_, wanted_hertz, wanted_s) in zip(found, tracks, strict=True):
+        assert seconds == pytest.approx(wanted_s, abs=0.15) and hertz == pytest.approx(wanted_hertz, abs=4)
+
+
+def test_long_gaps_between_frames_stay(tmp_path):
+    """As a recording of a screen: nothing happens for seconds, then much."""
+    times = [0, 40, 80, 5000, 5040, 5100, 17000, 17020]
+    source = make_video(tmp_path / "a screen.mkv", count=8, stamps_ms=times)
+    summary = annotate_video(source, one_face, tmp_path / "o.mp4", table_path=tmp_path / "o.csv", progress=False)
+    assert summary.frames == 8
+    assert np.allclose(stamps(tmp_path / "o.mp4"), stamps(source), atol=1e-6)
+    rows = rows_of(tmp_path / "o.csv")
+    assert [float(row["time_s"]) for row in rows] == pytest.approx(np.array(times) / 1000, abs=1e-3)
+    # away for more than the tracker's longest gap: somebody new
+    assert [row["face_id"] for row in rows] == ["0"] * 3 + ["1"] * 3 + ["2"] * 2
 
 
 def test_corrupt_packet_in_the_middle_is_skipped_and_counted(tmp_path):
@@ -439,6 +490,21 @@ def test_interrupt_keeps_a_video_that_plays_and_its_table(tmp_path):
         assert video.duration_s == pytest.approx(0.6, abs=0.04)
 
 
+def test_written_file_that_cannot_be_read_back_is_no_success(tmp_path, monkeypatch):
+    source, out = make_video(tmp_path / "a.mp4", count=20, noise=True), tmp_path / "out"
+    close = VideoWriter._read_back
+
+    def spoilt(writer):
+        content = writer._temporary.read_bytes()
+        writer._temporary.write_bytes(content[: len(content) // 2])
+        close(writer)
+
+    monkeypatch.setattr(VideoWriter, "_read_back", spoilt)
+    with pytest.raises(InputError, match="cannot write .*o.mp4: .*read back; free some space"):
+        annotate_video(source, no_face, out / "o.mp4", table_path=out / "o.csv", progress=False)
+    assert left_behind(out) == []
+
+
 def test_error_of_the_recogniser_leaves_nothing(tmp_path):
     source, out = make_video(tmp_path / "a.mp4", count=5), tmp_path / "out"
 
@@ -456,6 +522,14 @@ def test_writer_refuses_wrong_frames_and_an_empty_video(tmp_path):
     with pytest.raises(InputError, match="no frame"), VideoWriter(tmp_path / "o.mp4", 96, 64):
         pass
     assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mov", ".m4v"])
+def test_other_containers_are_read_back_too(tmp_path, suffix):
+    source = make_film_with_sounds(tmp_path / "a.mkv", ("pcm_s16le", "eng", 500, 1.0), count=60)
+    summary = annotate_video(source, no_face, tmp_path / f"o{suffix}", progress=False)
+    assert summary.frames == len(stamps(tmp_path / f"o{suffix}")) == 60
+    assert heard(tmp_path / f"o{suffix}", 0)[:2] == ("aac", "eng")
 
 
 def test_index_stands_in_front(tmp_path):

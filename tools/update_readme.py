@@ -238,6 +238,27 @@ that answers do not depend on the machine):
     return "\n".join(lines)
 
 
+def video_table() -> str:
+    """Frames a second from file to annotated file, beside the peer's, with the stages' times."""
+    found = json.loads((ROOT / "results" / "benchmark.json").read_text())
+    lines = [
+        "| film, one face | frames/s | peer `fer` | ratio | core-ms a frame | ms: read, track, classify, draw, write |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, film in found["films"].items():
+        peer, ratio = film.get("fer"), film.get("ratio")
+        stages = ", ".join(f"{value:.1f}" for value in film["ours"]["stages_ms"].values())
+        cells = [name, f"{film['ours']['frames_per_s']:.0f}", f"{peer['frames_per_s']:.0f}" if peer else "not measured"]
+        cells += [f"{ratio:.1f}" if ratio else "", f"{film['ours']['core_ms']:.1f}", stages]
+        lines.append(f"| {' | '.join(cells)} |")
+    other = found["other_model"]
+    lines.append(f"""
+Medians of {found["rounds"]} turns on {found["cores"]} cores of {found["cpu"]}, load average
+{found["load_average_before"]} before; the stages work at the same time. With `{other["model"]}` at {other["film"]}:
+{other["frames_per_s"]:.0f} frames/s. One photo, the whole process: {found["photo"]["seconds"]:.2f} s.""")
+    return "\n".join(lines)
+
+
 def age_table() -> str:
     """The age model on the rows to report on, by detector and by group of people, and what it costs."""
     metrics = json.loads((ROOT / "results" / "08_age" / "metrics.json").read_text())
