@@ -26,7 +26,7 @@ from fer_lib.images import write_image
 from fer_lib.quiet import quiet_stderr
 from fer_lib.records import columns
 from fer_lib.track import SMOOTH_S, Smoother, Tracker
-from fer_lib.video import CsvTable, Progress, VideoWriter, check_video, video_rows
+from fer_lib.video import CsvTable, Progress, VideoWriter, check_video, saying_what_is_kept, video_rows
 
 ESCAPE = chr(27)
 NO_PICTURE = "opens but gives no picture: is another program using it, or is the file damaged?"
@@ -591,7 +591,9 @@ def _write(camera, look, draw, out: Path, names, reason: str, progress: bool, on
     height, width = first[0].shape[:2]
     until = "Ctrl-C stops" if camera.live else "until the file ends"
     print(f"{reason + ': ' if reason else ''}writing {video} and {table.name}; {until}", file=sys.stderr, flush=True)
+    writer = None
     with ExitStack() as stack:
+        stack.enter_context(saying_what_is_kept(camera.name, [video, table], lambda: writer.frames if writer else 0))
         bar = stack.enter_context(Progress(camera.name, None, progress))
         rows_out = stack.enter_context(CsvTable(table, names))
         writer = stack.enter_context(VideoWriter(video, width, height, rate=camera.rate))

@@ -202,8 +202,8 @@ def main(arguments: list[str] | None = None, script: str | None = None) -> int:
     except OSError as error:
         complain(f"{error.filename or 'a file'}: {error.strerror or error}")
         return WRONG
-    except KeyboardInterrupt:
-        complain("interrupted; what was done so far is kept")
+    except KeyboardInterrupt as stop:
+        complain(f"interrupted; {str(stop) or 'what was done so far is kept'}")
         return INTERRUPTED
 
 

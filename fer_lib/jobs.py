@@ -20,7 +20,7 @@ from multiprocessing import connection, resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer_lib.errors import InputError
+from fer_lib.errors import InputError, Interrupted
 from fer_lib.files import OutputNames, remove_parts, uninterrupted
 from fer_lib.records import typed, write_table
 from fer_lib.runtime import limit_threads
@@ -214,7 +214,8 @@ def label_video(
     if job.report:
         from fer_lib.report import write_report
 
-        write_report(job.report, job.path, job.video, read_rows(job.table), recognize.cards)
+        shown = options.get("progress", False)
+        write_report(job.report, job.path, job.video, read_rows(job.table), recognize.cards, progress=shown)
     return Outcome(job, video, faces, sequences)
 
 
@@ -259,6 +260,10 @@ class Course:
     def __exit__(self, *_) -> None:
         if self._bar is not None:
             self._bar.close()
+
+    def kept(self) -> str:
+        """What Ctrl-C has left, in words."""
+        return f"{self._done} of {self._total} videos are done and kept; the same call with --resume does the others"
 
     def finished(self, tell: Callable[[], None]) -> None:
         """One more is done; tell: prints what is to be said of it."""
@@ -319,6 +324,8 @@ def run_in_processes(
                         course.finished(lambda outcome=outcome: on_outcome(outcome))
                     if waiting and worker.idle:
                         worker.give(waiting.popleft())
+        except KeyboardInterrupt:
+            raise Interrupted(course.kept()) from None
         finally:
             for worker in workers:
                 worker.stop()
@@ -441,17 +448,27 @@ def run_on_dask(
             "--dask needs distributed, which is not installed; run: pip install -r requirements-dask.txt"
         ) from None
     with _client(distributed, address) as client, Course(len(jobs)) as course:
-        stop = distributed.Event(f"fer-stop-{uuid.uuid4().hex}", client=client)
-        futures = {client.submit(_on_dask, make_work, job, stop.name, pure=False): job for job in jobs}
+        name, frames = f"fer-{uuid.uuid4().hex}", []
+        stop = distributed.Event(name, client=client)
+        client.subscribe_topic(name, lambda event: frames.append(event[1]))  # each worker's, as they come
+        futures = {client.submit(_on_dask, make_work, job, name, pure=False): job for job in jobs}
+        left = set(futures)
         try:
-            for future in distributed.as_completed(futures):
-                outcome = _outcome(future, futures[future])
-                course.finished(lambda outcome=outcome: on_outcome(outcome))
-        except BaseException:
+            while left:
+                ended = ()
+                with suppress(TimeoutError):
+                    ended, left = distributed.wait(left, timeout=LOOK_EVERY_S, return_when="FIRST_COMPLETED")
+                course.look(sum(frames))
+                for future in ended:
+                    outcome = _outcome(future, futures[future])
+                    course.finished(lambda outcome=outcome: on_outcome(outcome))
+        except BaseException as error:
             stop.set()
             with suppress(Exception):  # TimeoutError; a cluster that has gone
                 distributed.wait(list(futures), timeout=STOP_WITHIN_S)
             client.cancel(list(futures))
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted(course.kept()) from None
             raise
 
 
@@ -493,23 +510,33 @@ _loaded = threading.local()
 _loading = threading.Lock()
 
 
-def _on_dask(make_work: Callable[[], Work], job: VideoJob, stop_name: str) -> Outcome:
-    """One job in a thread of a Dask worker, which keeps its recogniser for the next one."""
+def _on_dask(make_work: Callable[[], Work], job: VideoJob, name: str) -> Outcome:
+    """One job in a thread of a Dask worker, which keeps its recogniser for the next one.
+
+    name: of the event that stops it, and of the topic under which it tells how many frames it has done.
+    """
     import distributed
 
-    stop, asked = distributed.Event(stop_name), 0.0
+    worker, stop, asked, frames = distributed.get_worker(), distributed.Event(name), 0.0, 0
+
+    def tell() -> None:
+        nonlocal frames
+        worker.log_event(name, frames)
+        frames = 0
 
     def step() -> None:
-        nonlocal asked
+        nonlocal asked, frames
+        frames += 1
         if time.monotonic() - asked >= LOOK_EVERY_S:
             if stop.is_set():
                 raise Stopped
+            tell()
             asked = time.monotonic()
 
-    step()
+    if stop.is_set():
+        raise Stopped
     if not job.path.exists():
-        worker = distributed.get_worker().address
-        return Outcome(job, error=f"{job.path}: the Dask worker {worker} does not see it; share the folder")
+        return Outcome(job, error=f"{job.path}: the Dask worker {worker.address} does not see it; share the folder")
     wanted = pickle.dumps(make_work)
     if getattr(_loaded, "wanted", None) != wanted:
         try:
@@ -517,4 +544,6 @@ def _on_dask(make_work: Callable[[], Work], job: VideoJob, stop_name: str) -> Ou
                 _loaded.work, _loaded.wanted = make_work(), wanted
         except InputError as error:
             raise _Unusable(str(error)) from None
-    return attempt(_loaded.work, job, step)
+    outcome = attempt(_loaded.work, job, step)
+    tell()
+    return outcome

@@ -9,7 +9,10 @@ import io
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,30 +25,43 @@ from fer_lib.faces import EMOTION_COLOURS, EMOTIONS
 from fer_lib.files import replacing
 from fer_lib.series import FaceSeries, Series
 from fer_lib.summary import Moment, Summaries, moments
-from fer_lib.video import VideoReader
+from fer_lib.video import Progress, VideoReader
 from fer_lib.weights import Card
 
 PAGE = Path(__file__).with_name("page")
 SUFFIXES = (".html", ".htm")
-# A larger video stays a file beside the page, which would open slowly otherwise. Ten minutes of 640x360 are about 58
-# million bytes.
+# Of a larger video the page holds a smaller copy, since it would open slowly otherwise. Ten minutes of 640x360 are
+# about 58 million bytes.
 HELD_BYTES = 64_000_000
+COPY_SIDE = 640  # pixels, the copy's longer one
+COPY_CRF = 26  # of x264
+FEWEST_BITS = 150_000  # a second of the copy's picture; one of 45 minutes has them
+SOUND_BITS = 130_000  # a second of a sound track that does not say its own
 MOST_FACES = 50
 THUMBNAIL = 96  # pixels
 THUMBNAIL_MARGIN = 0.2  # of the box's longer side, on each side
 CHUNK = 3 << 20  # bytes; a multiple of 3, so that base64 needs no padding in the middle
 NOT_SEEN = 255
+Box = tuple[int, int, int, int]  # x, y, w, h in pixels of the upright picture
 MEDIA_TYPES = {".mkv": "video/x-matroska"}  # browsers play mp4, m4v and mov alike as video/mp4
 
 
 def write_report(
-    path, source, video, rows: Iterable[dict], cards: Card | Sequence[Card], *, held_bytes: int = HELD_BYTES
+    path,
+    source,
+    video,
+    rows: Iterable[dict],
+    cards: Card | Sequence[Card],
+    *,
+    held_bytes: int = HELD_BYTES,
+    progress: bool = False,
 ) -> None:
     """Write the page about one video, complete or not at all.
 
-    source: the original video, which the faces' pictures are cut from. video: the annotated one, of up to held_bytes
-    put into the page; a larger one is referred to by its place beside the page, and the page says so. rows: of its
-    table, see fer_lib.summary.moments; they are read once and not kept. cards: of the models that were used.
+    source: the original video, which the faces' pictures are cut from. video: the annotated one, which is put into the
+    page, or a smaller copy when it has more than held_bytes; one that is too long for that, from some 45 minutes on, is
+    referred to by its place beside the page, and the page says so. rows: of its table, see fer_lib.summary.moments;
+    they are read once and not kept. cards: of the models that were used.
 
     The MOST_FACES that were seen longest are shown, in at most series.POINTS steps of time, so that the page without
     the video stays below two million bytes. It runs no script but its own (a Content-Security-Policy with its hash).
@@ -65,22 +81,69 @@ def write_report(
         best.add(moment)
     faces = series.faces(MOST_FACES)
     pictures = thumbnails(source, {face.face_id: best.of[face.face_id] for face in faces if face.face_id in best.of})
-    held = size <= held_bytes
-    before, after = _page(path, source, video, series, faces, summaries.rows(), pictures, cards, held)
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as page:
-        page.write(before)
-        if held:
-            with open(video, "rb") as film:
-                while chunk := film.read(CHUNK):
-                    page.write(base64.b64encode(chunk).decode())
-        page.write(after)
+    with tempfile.TemporaryDirectory() as folder:
+        held = video if size <= held_bytes else smaller_copy(video, Path(folder) / "copy.mp4", held_bytes, progress)
+        before, after = _page(path, source, video, series, faces, summaries.rows(), pictures, cards, held)
+        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as page:
+            page.write(before)
+            if held is not None:
+                with open(held, "rb") as film:
+                    while chunk := film.read(CHUNK):
+                        page.write(base64.b64encode(chunk).decode())
+            page.write(after)
+
+
+def smaller_copy(video: Path, target: Path, most_bytes: int, progress: bool = False) -> Path | None:
+    """target, written: the same frames and sound in fewer pixels and at most so many bytes; None if that is too few."""
+    import av
+
+    with VideoReader(video) as film:
+        seconds, rate, frames = film.duration_s, film.rate, film.frames
+    try:
+        with ExitStack() as stack:
+            bar = stack.enter_context(Progress(f"smaller copy of {video.name}", frames, progress))
+            before = stack.enter_context(av.open(f"file:{video}"))
+            stream = before.streams.video[0]
+            stream.thread_type = "AUTO"
+            sounds = before.streams.audio
+            sound_bits = sum(sound.bit_rate or SOUND_BITS for sound in sounds)
+            bits = int(0.9 * 8 * most_bytes / max(seconds, 1.0) - sound_bits)  # the rest is for peaks and the index
+            if bits < FEWEST_BITS:
+                return None
+            after = stack.enter_context(av.open(f"file:{target}", "w", options={"movflags": "faststart"}))
+            scale = min(1.0, COPY_SIDE / max(stream.width, stream.height))
+            width, height = (max(2, 2 * round(side * scale / 2)) for side in (stream.width, stream.height))
+            limits = {"maxrate": str(bits), "bufsize": str(bits), "crf": str(COPY_CRF), "preset": "veryfast"}
+            picture = after.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001), options=limits)
+            picture.width, picture.height, picture.pix_fmt = width, height, "yuv420p"
+            picture.codec_context.time_base = stream.time_base
+            if stream.sample_aspect_ratio:
+                picture.codec_context.sample_aspect_ratio = stream.sample_aspect_ratio
+            targets = {sound.index: after.add_stream_from_template(sound) for sound in sounds}
+            for packet in before.demux(stream, *sounds):
+                if packet.stream_index == stream.index:
+                    for frame in packet.decode():
+                        frame = frame.reformat(width, height, "yuv420p")
+                        frame.pict_type = 0  # the copy's encoder decides
+                        after.mux(picture.encode(frame))
+                        bar.step()
+                elif packet.dts is not None:
+                    packet.stream = targets[packet.stream_index]
+                    after.mux(packet)
+            after.mux(picture.encode(None))
+    except (av.FFmpegError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"cannot write a smaller copy of {video}: {reason}; free some space in {target.parent}"
+        ) from None
+    return target if target.stat().st_size <= most_bytes else None
 
 
 class BestFrames:
     """Where each face was recognised with the highest confidence, on a frame that was computed."""
 
     def __init__(self):
-        self.of: dict[int, tuple[int, tuple[int, int, int, int]]] = {}  # by face: frame and box (x, y, w, h)
+        self.of: dict[int, tuple[int, float, Box]] = {}  # by face: frame, its time in seconds, box
         self._confidence: dict[int, float] = {}
 
     def add(self, moment: Moment) -> None:
@@ -88,27 +151,23 @@ class BestFrames:
             confidence = face.confidence or 0.0
             if face.box and face.measured and confidence > self._confidence.get(face.face_id, -1.0):
                 self._confidence[face.face_id] = confidence
-                self.of[face.face_id] = moment.frame, face.box
+                self.of[face.face_id] = moment.frame, moment.time_s, face.box
 
 
-def thumbnails(source, wanted: dict[int, tuple[int, tuple[int, int, int, int]]]) -> dict[int, bytes]:
-    """JPEGs of THUMBNAIL pixels by face; wanted: {face: (frame, box x y w h)}. The video is read up to the last one."""
-    by_frame: dict[int, list[int]] = {}
-    for face_id, (frame, _) in wanted.items():
-        by_frame.setdefault(frame, []).append(face_id)
+def thumbnails(source, wanted: dict[int, tuple[int, float, Box]]) -> dict[int, bytes]:
+    """JPEGs of THUMBNAIL pixels by face; wanted: {face: (frame, its time in seconds, box)}."""
     found: dict[int, bytes] = {}
     if not wanted:
         return found
     with VideoReader(source) as film:
-        for frame in film:
-            for face_id in by_frame.pop(frame.index, ()):
-                found[face_id] = _jpeg(frame.image, wanted[face_id][1])
-            if not by_frame:
-                break
+        for index, image in film.pictures({frame: time_s for frame, time_s, _ in wanted.values()}):
+            for face_id, (frame, _, box) in wanted.items():
+                if frame == index:
+                    found[face_id] = _jpeg(image, box)
     return found
 
 
-def _jpeg(image: np.ndarray, box: tuple[int, int, int, int]) -> bytes:
+def _jpeg(image: np.ndarray, box: Box) -> bytes:
     """The square around a box, as much of it as lies in the picture."""
     x, y, w, h = box
     side = max(w, h, 1) * (1 + 2 * THUMBNAIL_MARGIN)
@@ -123,7 +182,7 @@ def _jpeg(image: np.ndarray, box: tuple[int, int, int, int]) -> bytes:
     return jpeg.getvalue()
 
 
-def _page(path, source, video, series, faces, summary, pictures, cards, held: bool) -> tuple[str, str]:
+def _page(path, source, video, series, faces, summary, pictures, cards, held: Path | None) -> tuple[str, str]:
     """The page up to the video's bytes, and from there on."""
     cards = [cards] if isinstance(cards, Card) else list(cards)
     rows = {row["face_id"]: row for row in summary}
@@ -131,9 +190,14 @@ def _page(path, source, video, series, faces, summary, pictures, cards, held: bo
     script = (PAGE / "report.js").read_text(encoding="utf-8")
     colours = "".join(f".e-{name} {{ background: {c}; fill: {c}; }}\n" for name, c in EMOTION_COLOURS.items())
     style = (PAGE / "report.css").read_text(encoding="utf-8") + colours
-    kind = MEDIA_TYPES.get(video.suffix.lower(), "video/mp4")
-    film_note, film_source = "", ""
-    if not held:
+    kind = MEDIA_TYPES.get((held or video).suffix.lower(), "video/mp4")
+    film_note, film_source, inside = "", "", held is not None
+    if inside and held != video:
+        film_note = (
+            f'<p class="note">The video in this page is a smaller copy, so that the page opens quickly; {_name(video)} '
+            f"has all its pixels, {video.stat().st_size / 1e6:,.0f} MB.</p>"
+        )
+    elif not inside:
         film_source = f' src="{_text(_address(video, path.parent))}"'
         film_note = (
             f'<p class="note">The video, {video.stat().st_size / 1e6:,.0f} MB, is too large to be put into this page: '
@@ -145,7 +209,7 @@ def _page(path, source, video, series, faces, summary, pictures, cards, held: bo
         f"read by {', '.join(_text(card.name) for card in cards)}"
     )
     filled = {
-        "policy": _policy(script, style, held),
+        "policy": _policy(script, style, inside),
         "title": _text(f"Faces in {name}"),
         "heading": f"Faces in {_name(source)}",
         "facts": facts,
@@ -159,7 +223,7 @@ def _page(path, source, video, series, faces, summary, pictures, cards, held: bo
         "cards": "\n".join(_card(card) for card in cards),
         "version": _text(__version__),
         "data": _script_safe(_data(series, faces)),
-        "film": f'<script type="application/octet-stream" data-type="{kind}" id="held">\0</script>' if held else "\0",
+        "film": f'<script type="application/octet-stream" data-type="{kind}" id="held">\0</script>' if inside else "\0",
         "script": script,
     }
     template = (PAGE / "report.html").read_text(encoding="utf-8")

@@ -7,14 +7,14 @@ import heapq
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from fer_lib.errors import InputError
+from fer_lib.errors import InputError, Interrupted
 from fer_lib.faces import Faces
 from fer_lib.files import replacing, uninterrupted
 from fer_lib.pipeline import Analysis
@@ -29,6 +29,7 @@ CRF = 20  # x264's constant quality: no difference is seen beside the source, at
 PRESET = "ultrafast"  # of x264: a fifth of the work of its "fast" for files two to five times as large
 KEY_EVERY_S = 2.0  # so that a player jumps at once
 NUDGE_S = 0.001  # what a stamp that does not increase is moved on by
+SAME_S = 0.0005  # two times no further apart are one
 TEXT_FORMATS = frozenset("tty bin xbin adf idf".split())  # FFmpeg would play a text file as text art
 SOUND_COPIED = frozenset("aac mp3 mp2 ac3 eac3 opus flac alac".split())  # what mp4 and its players take as it is
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz, those that every player takes
@@ -73,6 +74,7 @@ class VideoReader:
         self.rate, self.time_base, self.pixel_aspect = scan.rate, scan.time_base, scan.pixel_aspect
         self.offset_s = scan.offset_s  # subtracted from the stamps
         self._no_presentation_stamps = scan.format == "avi"
+        self._jumps = not self._no_presentation_stamps and not scan.offset_s
         self._container = _open(self.path)
         self._stream = _video_stream(self._container, self.path)
         self._stream.thread_type = "AUTO"
@@ -111,6 +113,41 @@ class VideoReader:
     def close(self) -> None:
         self._decoded = iter(())
         self._container.close()
+
+    def pictures(self, wanted: dict[int, float]) -> Iterator[tuple[int, np.ndarray]]:
+        """(index, picture) of the frames wanted, {index: time_s}, in order; in place of the iteration over all.
+
+        Jumps to the key frame before each, where the file's own stamps can be trusted to name the frames. What is not
+        found so comes last, by reading the file through up to it.
+        """
+        import av
+
+        left = dict(sorted(wanted.items()))
+        if self._jumps:
+            with suppress(av.FFmpegError):
+                for index, image in self._jump(left):
+                    del left[index]
+                    yield index, image
+        if left:
+            with VideoReader(self.path) as film:
+                for frame in film:
+                    if left.pop(frame.index, None) is not None:
+                        yield frame.index, frame.image
+                    if not left:
+                        break
+
+    def _jump(self, wanted: dict[int, float]) -> Iterator[tuple[int, np.ndarray]]:
+        frames, last_s = iter(()), -np.inf
+        for index, time_s in list(wanted.items()):
+            if not last_s < time_s < last_s + KEY_EVERY_S:  # nearer ones are read on to
+                self._container.seek(int((time_s - SAME_S) / self._stream.time_base), stream=self._stream)
+                frames = self._container.decode(self._stream)
+            for frame in frames:
+                last_s = -np.inf if frame.time is None else frame.time
+                if last_s > time_s - SAME_S:
+                    if last_s < time_s + SAME_S:
+                        yield index, self._upright(frame)
+                    break
 
     def _decode(self) -> Iterator[Frame]:
         import av
@@ -720,6 +757,22 @@ def video_rows(faces: Faces, source: str, frame: int, time_s: float, measured: b
     return [row | {"measured": int(measured)} for row in rows]
 
 
+@contextmanager
+def saying_what_is_kept(source: str, results: list[Path], frames: Callable[[], int]) -> Iterator[None]:
+    """KeyboardInterrupt in the block, in which results are written and finished, goes on as Interrupted.
+
+    frames: how many have been written.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if count := frames():
+            kept = f"{count} frame{'' if count == 1 else 's'} of {source} are in {' and '.join(map(str, results))}"
+        else:
+            kept = f"no frame of {source} was written"
+        raise Interrupted(kept) from None
+
+
 def annotate_video(
     path,
     recognize: Callable,
@@ -747,8 +800,8 @@ def annotate_video(
 
     Damaged packets in the middle are left out and counted in the summary, for the caller to warn of: the video counts
     as done. One whose end is missing is refused. Only some dozen frames are held in memory. KeyboardInterrupt finishes
-    video and table so far, then goes on. InputError when the video cannot be used or the output cannot be written: then
-    nothing stands under the final names.
+    video and table so far, then goes on as Interrupted, which says how far that is. InputError when the video cannot be
+    used or the output cannot be written: then nothing stands under the final names.
     """
     if draw is None:
         from fer_lib.annotate import draw_over as draw
@@ -758,7 +811,10 @@ def annotate_video(
 
     source = str(path) if source is None else source
     begun, face_count, measured_count, stages = time.monotonic(), 0, 0, {"draw": 0.0, "write": 0.0}
+    table_path, writer = None if table_path is None else Path(table_path), None
     with ExitStack() as stack:
+        results = [path for path in (Path(out_path), table_path) if path is not None]
+        stack.enter_context(saying_what_is_kept(source, results, lambda: writer.frames if writer else 0))
         video = stack.enter_context(VideoReader(path))
         for target in (out_path, table_path):
             if target is not None and Path(target).resolve() == video.path.resolve():
@@ -797,7 +853,7 @@ def annotate_video(
             face_count += len(faces)
             measured_count += measured
             bar.step()
-    seconds, table_path = time.monotonic() - begun, None if table_path is None else Path(table_path)
+    seconds = time.monotonic() - begun
     return VideoSummary(
         source=source,
         video=Path(out_path),

@@ -18,17 +18,19 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from conftest import WITHIN_S, make_film, until
 from PIL import Image
 
+from fer_lib import report as report_module
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTION_COLOURS, EMOTIONS
 from fer_lib.records import empty_record
 from fer_lib.report import HELD_BYTES, THUMBNAIL, write_report
 from fer_lib.series import POINTS
-from fer_lib.video import VideoWriter
+from fer_lib.video import VideoReader, VideoWriter
 from fer_lib.weights import Card, load_card
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -206,9 +208,29 @@ def test_hostile_names(film, card, tmp_path, name):
     assert (tmp_path / urllib.request.url2pathname(video[0]["src"])).samefile(source)
 
 
-def test_a_large_video_stays_beside_the_page(film, card, tmp_path):
+def test_a_large_video_is_held_as_a_smaller_copy(card, tmp_path, monkeypatch):
+    """The same frames at the same times, and the sound; it fits into what a page may hold."""
+    picture = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    film = make_film(tmp_path / "a.mp4", picture, 75, tone=True)
+    monkeypatch.setattr(report_module, "COPY_SIDE", 160)
+    page = page_of(tmp_path, film, film, table(), card, held_bytes=film.stat().st_size - 1)
+    assert not any("src" in attributes for attributes, _ in page.all("video"))
+    assert any("is a smaller copy" in text and "a.mp4" in text for _, text in page.all("p"))
+    (tmp_path / "held.mp4").write_bytes(base64.b64decode(page.text("script", id="held")))
+    assert (tmp_path / "held.mp4").stat().st_size < film.stat().st_size
+    with VideoReader(film) as before, VideoReader(tmp_path / "held.mp4") as after:
+        assert (after.width, after.height) == (160, 120)
+        assert np.allclose([one.time_s for one in before], [other.time_s for other in after], atol=1e-4)
+    sounds = []
+    for path in (film, tmp_path / "held.mp4"):
+        with av.open(str(path)) as container:
+            sounds.append([bytes(packet) for packet in container.demux(audio=0) if packet.size])
+    assert sounds[0] == sounds[1] and sounds[0]
+
+
+def test_a_long_video_stays_beside_the_page(film, card, tmp_path):
     (tmp_path / "out").mkdir()
-    page = page_of(tmp_path / "out", film, film, table(), card, held_bytes=film.stat().st_size - 1)
+    page = page_of(tmp_path / "out", film, film, table(), card, held_bytes=1000)
     assert (tmp_path / "out" / "page.html").stat().st_size < 100_000 and not page.all("script", id="held")
     (attributes, _) = page.all("video")[0]
     assert (tmp_path / "out" / attributes["src"]).samefile(film)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -16,7 +17,7 @@ import pytest
 from fer_lib import video as video_module
 from fer_lib.demo_video import main as demo_main
 from fer_lib.demo_video import make_demo_video
-from fer_lib.errors import InputError
+from fer_lib.errors import InputError, Interrupted
 from fer_lib.faces import EMOTIONS, Faces
 from fer_lib.video import CsvTable, VideoReader, VideoWriter, annotate_video, check_video
 
@@ -483,11 +484,54 @@ def test_interrupt_keeps_a_video_that_plays_and_its_table(tmp_path):
         seen.append(1)
         return one_face(image)
 
-    with pytest.raises(KeyboardInterrupt):
-        annotate_video(source, interrupted, tmp_path / "o.mp4", table_path=tmp_path / "o.csv", progress=False)
+    out, table = tmp_path / "o.mp4", tmp_path / "o.csv"
+    with pytest.raises(Interrupted, match=re.escape(f"15 frames of {source} are in {out} and {table}")):
+        annotate_video(source, interrupted, out, table_path=table, progress=False)
     assert len(rows_of(tmp_path / "o.csv")) == len(stamps(tmp_path / "o.mp4")) == 15
     with VideoReader(tmp_path / "o.mp4") as video:
         assert video.duration_s == pytest.approx(0.6, abs=0.04)
+
+
+def test_interrupt_before_the_first_frame_leaves_nothing(tmp_path):
+    source = make_video(tmp_path / "a.mp4", count=5)
+
+    def interrupted(image):
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="no frame of .*a.mp4 was written"):
+        annotate_video(source, interrupted, tmp_path / "out" / "o.mp4", progress=False)
+    assert left_behind(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("constant.mp4", {"count": 120}),
+        ("variable.mkv", {"stamps_ms": [100 + 3 * t for t in VARIABLE]}),
+        ("old.avi", {"codec": "mpeg4"}),
+        ("tv.ts", {}),
+        ("turned.mp4", {"rotation": 90}),
+    ],
+)
+def test_single_pictures_are_those_of_the_whole_reading(tmp_path, name, how):
+    """By jumps or, as in an AVI and a transport stream, by reading on."""
+    path = make_video(tmp_path / name, **how)
+    with VideoReader(path) as film:
+        frames = list(film)
+    for indices in ([0], [39, 3, 4, 17], [len(frames) - 1, 1]):
+        with VideoReader(path) as film:
+            found = list(film.pictures({index: round(frames[index].time_s, 6) for index in indices}))
+        assert [index for index, _ in found] == sorted(indices)
+        assert all((image == frames[index].image).all() for index, image in found)
+
+
+def test_a_picture_is_found_without_decoding_all(tmp_path):
+    path, decoded = make_video(tmp_path / "long.mp4", count=500, options={"g": "25"}), []
+    with VideoReader(path) as film:
+        upright = film._upright
+        film._upright = lambda frame: decoded.append(frame) or upright(frame)
+        ((index, _),) = film.pictures({430: 430 / 25})
+    assert index == 430 and len(decoded) == 1
 
 
 def test_written_file_that_cannot_be_read_back_is_no_success(tmp_path, monkeypatch):
