@@ -134,6 +134,22 @@ def test_after_a_cut_only_the_look_counts():
         assert ids(tracker.boxes(10 / 25)) == [wanted], "who was not found after the cut is nowhere"
 
 
+@pytest.mark.parametrize("who", [0, 1])
+def test_one_shot_fades_into_another(who):
+    """Over half a second, so that no two pictures are unlike: another person has another number, the same keeps it."""
+    tracker, other = Tracker(), np.rot90(EMPTY, 2)
+    for i in range(60):
+        share = np.clip((i - 20) / 12, 0, 1)
+        before, after = picture((0, 160, 90)), picture((who, 160, 90), ground=other)
+        image = np.round((1 - share) * before + share * after).astype(np.uint8)
+        found = tracker(boxes((160, 90)), i / 25, image)
+        if i < 20 or i >= 45:
+            assert ids(found) == [who if i >= 45 else 0] == ids(tracker.boxes(i / 25, image)), i
+    if who == 1:  # the first one comes back beside the other
+        both = picture((0, 60, 60), (1, 160, 90), ground=other)
+        assert ids(tracker(boxes((60, 60), (160, 90)), 60 / 25, both)) == [0, 1]
+
+
 def test_a_cut_between_detections_leaves_no_boxes():
     tracker = Tracker()
     for i in range(10):
