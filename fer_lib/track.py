@@ -20,7 +20,7 @@ import numpy as np
 from fer_lib.detect import crop_faces
 from fer_lib.faces import Faces
 
-LONGEST_GAP_S = 4.0  # a face unseen for longer is somebody new
+LONGEST_GAP_S = 4.0  # a face missing for longer is somebody new
 SURE_GAP_S = 0.5  # a face unseen for longer must look alike too, not only be where it was expected
 LOOK_EVERY_S = 0.5  # how often the look of a face that stands alone is learnt
 LOOK_SHARE = 0.3  # of the newest look in the running mean
@@ -64,6 +64,7 @@ class _Track:
     score: float
     roll: float | None
     seen_s: float
+    missed_s: float | None = None  # of the first call without it; None: it was seen in the last one
     x_speed: float = 0.0  # px/s
     y_speed: float = 0.0
     place_var: float = JITTER**2  # sides^2
@@ -117,7 +118,7 @@ class Tracker:
         parts of which the most alike counts, as the others may be hidden. describe_looks by default; an identity
         network fits here.
     agree: the cosine from which two descriptions are those of one person; AGREE is for describe_looks.
-    longest_gap_s: a face that was away for longer gets a new id.
+    longest_gap_s: a face that was missing for longer gets a new id.
 
     Without pictures, place and motion alone decide, nothing is known of cuts, and a face returns where it was expected.
     """
@@ -145,7 +146,8 @@ class Tracker:
         """
         self._before_s, self._time_s = self._time_s, max(float(time_s), self._time_s)
         time_s = self._time_s
-        self._tracks = [track for track in self._tracks if time_s - track.seen_s <= self._longest_gap_s]
+        longest = self._longest_gap_s  # a face of the last picture has not been missing, however long that one stood
+        self._tracks = [it for it in self._tracks if it.missed_s is None or time_s - it.missed_s <= longest]
         cut = self._cut or (image is not None and self._is_cut(image))
         self._cut = False
         boxes = [_whole(*box, self._shape) for box in faces.xyxy.tolist()]
@@ -167,6 +169,11 @@ class Tracker:
                 track.seen_s = self._before_s  # somebody else has taken the place while one shot faded into another
                 track = newest[i] = self._begun(boxes[i], track.score, track.roll)
             track.learn(look, time_s, self._thumbnail)
+        for track in self._tracks:
+            if track.seen_s == time_s:
+                track.missed_s = None
+            elif track.missed_s is None:
+                track.missed_s = time_s
         return replace(faces, track_id=np.array([track.track_id for track in newest], np.int32))
 
     def _begun(self, box: tuple[float, ...], score: float, roll: float | None) -> _Track:

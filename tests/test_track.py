@@ -123,6 +123,15 @@ def test_who_returns_within_the_longest_gap_is_known_by_the_look():
     assert visit(0, 4.1) == [1], "too late"
 
 
+def test_a_picture_that_stands_for_long_is_no_absence():
+    """As in a recording of a screen, or with --every; then the looks must agree, as somebody else may have come."""
+    for second, wanted in ((0, 0), (1, 1)):
+        tracker = Tracker()
+        for i in range(10):
+            tracker(boxes((160, 90)), i / 25, picture((0, 160, 90)))
+        assert ids(tracker(boxes((165, 90)), 60.0, picture((second, 165, 90)))) == [wanted]
+
+
 def test_after_a_cut_only_the_look_counts():
     other = np.rot90(EMPTY, 2)
     for second, wanted in ((1, 1), (0, 0)):
