@@ -201,7 +201,8 @@ def label_video(
         try:
             video = annotate_video(job.path, recognize, job.video, table_path=job.table, **options)
         except KeyboardInterrupt:  # video and table are kept as far as they came, so the sequences are too
-            _write_sequences(job, reader)
+            if reader is not None and reader.rows(job.source):
+                _write_sequences(job, reader)
             raise
         sequences = _write_sequences(job, reader)
     if job.summary:

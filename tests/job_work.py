@@ -30,6 +30,9 @@ def make_work():
                 _wait(lambda: len(list(job.table.parent.glob("*pair_fer*"))) == 2)
             if job.source == "after":  # the endless one has begun
                 _wait(lambda: list(job.table.parent.glob(".endless_fer*")))
+            for _ in range(100 - 1) if job.source == "slow" else ():
+                step()
+                time.sleep(0.02)
             while job.source == "endless":
                 step()
                 time.sleep(0.02)

@@ -83,7 +83,7 @@ def test_commands_and_options():
     shared = set("--out --csv --json --parquet --va --va-scale --model --detector --cascade --min-face".split())
     shared |= {"--uncertain-below", "--balanced", "--age"}
     assert shared | {"--show", "--explain", "--genuine"} <= options_of("photo") and shared <= options_of("video")
-    several = {"--jobs", "--dask", "--resume", "--summary", "--plot", "--report"}
+    several = {"--jobs", "--dask", "--resume", "--summary", "--plot", "--report", "--sequence"}
     assert several | {"--smooth", "--every"} <= options_of("video")
     assert shared | {"--camera", "--snapshot", "--smooth"} <= options_of("webcam")
     assert set("--model --data --split --ferplus --json".split()) <= options_of("evaluate")

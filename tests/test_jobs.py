@@ -139,6 +139,53 @@ def test_stopped_by_ctrl_c_is_not_done(tmp_path):
     assert left_to_do(job, NAMES) is None
 
 
+class Reader:
+    """In place of a SequenceReader: one row a video, of the faces it was shown since begin()."""
+
+    def begin(self):
+        self._seen = []
+
+    def __call__(self, image, faces, time_s):
+        self._seen += [(track, time_s) for track in faces.track_id.tolist()]
+
+    def rows(self, source):
+        times = [time_s for _, time_s in self._seen]
+        row = {"source": source, "face_id": 0, "window": 0, "frames": len(times)}
+        return [row | {"start_s": min(times), "end_s": max(times)}] if times else []
+
+
+def test_sequences_are_read_with_the_video(tmp_path):
+    """By the same tracker, each video afresh; as they come from the frames, without them the video is done again."""
+    jobs, reader = (
+        plan([red(tmp_path / "a.mp4"), red(tmp_path / "b.mp4", 4)], tmp_path / "out", sequence=True),
+        Reader(),
+    )
+    outcomes = [label_video(job, one_face, NAMES, reader=reader, progress=False) for job in jobs]
+    assert [str(job.sequence.name) for job in jobs] == ["a_fer_sequence.csv", "b_fer_sequence.csv"]
+    for job, outcome, frames in zip(jobs, outcomes, (6, 4), strict=True):
+        (row,) = rows_of(job.sequence)
+        assert (row["source"], row["frames"], outcome.sequences[0]["frames"]) == (job.source, str(frames), frames)
+        assert job.results == [job.sequence] and left_to_do(job, NAMES) is None
+    jobs[0].sequence.unlink()
+    assert left_to_do(jobs[0], NAMES) == jobs[0] and not jobs[0].labelled
+
+
+def test_sequences_after_ctrl_c_are_those_of_the_video_so_far(tmp_path):
+    for name, last in (("a", 3), ("b", 0)):
+        (job,) = plan([red(tmp_path / f"{name}.mp4")], tmp_path / "out", sequence=True)
+        seen = []
+
+        def interrupted(image, seen=seen, last=last):
+            if len(seen) == last:
+                raise KeyboardInterrupt
+            seen.append(1)
+            return one_face(image)
+
+        with pytest.raises(KeyboardInterrupt):
+            label_video(job, interrupted, NAMES, reader=Reader(), progress=False)
+        assert job.sequence.exists() == job.table.exists() == (name == "a")
+
+
 def test_a_name_with_a_line_break_is_found_done(tmp_path):
     (job,) = plan([red(tmp_path / 'a\n"b",c.mp4')], tmp_path / "out")
     label_video(job, one_face, NAMES, progress=False)
@@ -328,7 +375,7 @@ def test_a_folder_by_a_dask_cluster(cluster, folder, tiny_model, tmp_path, monke
     monkeypatch.chdir(tmp_path)  # the workers are elsewhere
     code = call(folder, tiny_model, "out", "--dask", cluster.scheduler_address, "--csv", "all.csv")
     told, errors = capfd.readouterr()
-    assert code == 2 and "broken.mp4: not a video" in errors and "3 of 3 videos" in errors, errors
+    assert code == 2 and "broken.mp4: not a video" in errors and "3 of 3 videos, 10 frames, " in errors, errors
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         f"{name}_fer.{end}" for name in "ab" for end in ("csv", "mp4")
     ]
@@ -344,6 +391,16 @@ def test_both_dask_workers_work(cluster, tmp_path):
     assert sorted(outcome.job.source for outcome in outcomes) == ["pair", "pair", "refused"]
     assert [outcome.error for outcome in outcomes if outcome.error] == ["refused: not a video"]
     assert len({path.read_text() for path in tmp_path.iterdir()}) == 2
+
+
+def test_a_long_work_of_dask_is_told_now_and_then(cluster, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(jobs_module, "LOOK_EVERY_S", 0.2)
+    monkeypatch.setattr(jobs_module, "PROGRESS_EVERY_S", 0.4)
+    todo = [replace(job, path=tmp_path) for job in plan(["slow"], tmp_path)]
+    run_on_dask(todo, job_work.make_work, cluster.scheduler_address, lambda outcome: None)
+    *before, last = capfd.readouterr().err.splitlines()
+    assert before and all(line.startswith("0 of 1 videos") for line in before) and "frames/s" in before[-1]
+    assert last.startswith("1 of 1 videos, 100 frames, ")
 
 
 def test_dask_worker_that_does_not_see_the_video(cluster, tmp_path):
