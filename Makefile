@@ -8,7 +8,7 @@ RUN = .venv/bin/python
 demo: .venv/ready
 	$(RUN) foto_fer.py test_photo va --csv out/photos.csv
 	$(RUN) -m fer_lib.demo_video out/demo.mp4
-	$(RUN) video_fer.py out/demo.mp4 va
+	$(RUN) video_fer.py out/demo.mp4 va --report
 
 test: .venv/ready
 	$(RUN) -m ruff check .

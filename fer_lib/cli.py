@@ -78,7 +78,6 @@ def _add_recognition(parser) -> None:
 def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     """The whole command line's parser, and that of each command."""
     from fer_lib.fetch import DOWNLOADS
-    from fer_lib.track import SMOOTH_S
 
     parser = _Parser(prog="python -m fer_lib", description="Facial expression recognition.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
@@ -128,9 +127,8 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         command.add_argument(
             "--smooth",
             type=float,
-            default=SMOOTH_S,
             metavar="SECONDS",
-            help=f"time over which each face's emotions are smoothed (default {SMOOTH_S}, 0: not at all)",
+            help="time over which each face's emotions are smoothed (default 0.3, 0: not at all)",
         )
     for command in (photo, video, webcam):
         _add_recognition(command)
@@ -417,6 +415,7 @@ def run_video(options) -> int:
 
     if not options.inputs:
         raise InputError("no videos given; say: python video_fer.py VIDEO_OR_FOLDER")
+    _set_smoothing(options)
     check_settings(options.smooth, options.every)
     if options.jobs < 1:
         raise InputError("--jobs must be 1 or more")
@@ -463,6 +462,14 @@ def run_video(options) -> int:
             for job in todo:
                 tell(attempt(work, job))
     return code
+
+
+def _set_smoothing(options) -> None:
+    """The default, which the parser does not know: it must tell where the packages are to be had that track needs."""
+    from fer_lib.track import SMOOTH_S
+
+    if options.smooth is None:
+        options.smooth = SMOOTH_S
 
 
 def _with_absolute_paths(options) -> argparse.Namespace:
@@ -560,6 +567,7 @@ def run_webcam(options) -> int:
 
     if options.inputs:
         raise InputError(f"unknown word {options.inputs[0]!r}; a camera is given as --camera {options.inputs[0]}")
+    _set_smoothing(options)
     check_settings(options.smooth, None)
     with _Tables(options, video=True) as tables:
         recognise, draw = _recogniser(options), _drawing(options)

@@ -160,10 +160,6 @@ class OutputNames:
         self._taken.add(name.lower())
         return self.folder / f"{name}{suffix}"
 
-    def release(self, path: Path) -> None:
-        """Give a name back that was not used after all."""
-        self._taken.discard(path.stem.lower())
-
     def _free(self, name: str) -> bool:
         if name.lower() in self._taken:  # without case, for file systems that do not tell case apart
             return False
