@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 
+from fer_lib import cli
 from fer_lib import video as video_module
 from fer_lib.demo_video import main as demo_main
 from fer_lib.demo_video import make_demo_video
@@ -144,7 +145,7 @@ def test_annotated_video_has_every_frame_at_its_time(tmp_path, name, how):
     summary = annotate_video(source, one_face, out, table_path=table, progress=False)
 
     truth = stamps(source)
-    assert summary.frames == summary.faces == 40 and summary.skipped == 0
+    assert summary.frames == summary.faces == 40 and summary.skipped == 0 and summary.sound == "none"
     assert np.abs(np.array(stamps(out)) - truth).max() < 1e-6  # the source's time base, made finer, holds them exactly
     rows = rows_of(table)
     assert [int(row["frame"]) for row in rows] == list(range(40))
@@ -349,18 +350,49 @@ def test_long_gaps_between_frames_stay(tmp_path):
 
 
 def test_corrupt_packet_in_the_middle_is_skipped_and_counted(tmp_path):
-    source = make_video(tmp_path / "scratched.mp4", options={"g": "1"}, noise=True)
-    with av.open(str(source)) as container:
-        packets = [(p.pos, p.size, p.pts) for p in container.demux(video=0) if p.size]
-    content = bytearray(source.read_bytes())
-    position, size, _ = packets[20]
-    content[position : position + size] = bytes([0xFF]) * size
-    source.write_bytes(content)
+    source = _scratch(make_video(tmp_path / "scratched.mp4", options={"g": "1"}, noise=True))
     table = tmp_path / "o.csv"
     summary = annotate_video(source, one_face, tmp_path / "o.mp4", table_path=table, progress=False)
     assert (summary.frames, summary.skipped) == (39, 1)
     times = [round(float(row["time_s"]) * 25) for row in rows_of(table)]
     assert times == [n for n in range(40) if n != 20]
+
+
+def _scratch(path: Path) -> Path:
+    """Frame 20, a picture of its own, becomes bytes that mean nothing."""
+    with av.open(str(path)) as container:
+        position, size = [(p.pos, p.size) for p in container.demux(video=0) if p.size][20]
+    content = bytearray(path.read_bytes())
+    content[position : position + size] = bytes([0xFF]) * size
+    path.write_bytes(content)
+    return path
+
+
+def test_a_folder_of_odd_videos(tiny_model, tmp_path, capsys):
+    """All of them by one call of the script: only the scratched one has a note, and nobody an error."""
+    folder, out = tmp_path / "ünï cödé and spaces", tmp_path / "out"
+    folder.mkdir()
+    make_video(folder / "variable rate.mp4", stamps_ms=VARIABLE)
+    make_video(folder / "turned.mp4", rotation=90)
+    make_video(folder / "odd.mp4", size=(97, 63), pixels="yuv444p")
+    make_video(folder / "ten bits.mkv", pixels="yuv420p10le")
+    make_video(folder / "long sound.mp4", sound_s=3.0)
+    tracks = ("aac", "eng", 400, 1.0), ("pcm_s16le", "fra", 600, 1.0)
+    make_film_with_sounds(folder / "two sounds.mkv", *tracks, count=40)
+    _scratch(make_video(folder / "scratched.mp4", options={"g": "1"}, noise=True))
+    arguments = ["video", str(folder), "--out", str(out), "--model", str(tiny_model), "--detector", "haar"]
+    code = cli.main(arguments)
+    told, errors = capsys.readouterr()
+    assert code == 0 and told.count("40 frames, ") == 6 and told.count("39 frames, ") == 1, errors
+    notes = [line for line in errors.splitlines() if "frames/s" not in line]
+    assert len(notes) == 1 and "scratched.mp4: 1 damaged packet could not be decoded" in notes[0]
+    names = [f"{path.stem}_fer" for path in folder.iterdir()]
+    assert left_behind(out) == sorted(f"{name}{end}" for name in names for end in (".csv", ".mp4"))
+    sounds = {}
+    for name in names:
+        with av.open(str(out / f"{name}.mp4")) as container:
+            sounds[name] = len(container.streams.audio)
+    assert {name: count for name, count in sounds.items() if count} == {"long sound_fer": 1, "two sounds_fer": 2}
 
 
 def test_frame_that_ffmpeg_mends_is_kept_and_counted(tmp_path):
