@@ -623,6 +623,32 @@ def test_progress_is_a_plain_line_where_there_is_no_terminal(tmp_path, monkeypat
     assert len(lines) == 4 and lines[-1].startswith("a.mp4: 4 of 4 frames, ") and lines[-1].endswith(" 0 s left")
 
 
+BAR = """
+import sys, time
+from fer_lib.video import Progress
+with Progress("a.mp4", 40) as bar:
+    for _ in range(30):
+        bar.step()
+        time.sleep(0.02)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
+def test_progress_is_a_bar_on_a_terminal():
+    """With how many frames are done, their rate, and the time that is left."""
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 90))
+    root = Path(video_module.__file__).parents[1]
+    subprocess.run([sys.executable, "-c", BAR], cwd=root, stderr=theirs, check=True)
+    os.close(theirs)
+    told = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert re.search(r"a\.mp4: +\d+%\|.*\| [123]\d/40 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+frame/s\]", told), told
+
+
 def test_importing_is_light():
     code = "import sys, fer_lib.video; print([m for m in ('av', 'pandas', 'tensorflow', 'tqdm') if m in sys.modules])"
     root = Path(video_module.__file__).parents[1]
