@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import connection, resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from fer_lib.errors import InputError, Interrupted
 from fer_lib.files import OutputNames, remove_parts, uninterrupted
@@ -475,6 +477,12 @@ def run_on_dask(
 
 def _client(distributed, address: str):
     try:
+        place = urlsplit(address)
+        if place.scheme not in ("tcp", "tls") or not place.hostname or place.port is None:
+            raise ValueError
+        socket.create_connection(
+            (place.hostname, place.port), ANSWER_WITHIN_S
+        ).close()  # Client would try again for long
         client = distributed.Client(address, timeout=ANSWER_WITHIN_S)
     except (OSError, ValueError, TimeoutError):
         raise InputError(

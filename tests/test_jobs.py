@@ -430,7 +430,7 @@ def test_ctrl_c_stops_dask_workers(cluster, tmp_path):
 def test_no_dask_scheduler(folder, tiny_model, tmp_path, monkeypatch, capfd):
     pytest.importorskip("distributed", reason="distributed is not installed (requirements-dask.txt)")
     monkeypatch.setattr(jobs_module, "ANSWER_WITHIN_S", 1.0)
-    for address in ("tcp://127.0.0.1:9", "nonsense://x", "127.0.0.1"):
+    for address in ("tcp://127.0.0.1:9", "nonsense://x", "127.0.0.1", "tcp://a:b"):
         assert call(folder, tiny_model, tmp_path / "out", "--dask", address) == 2
         errors = capfd.readouterr().err.splitlines()
         assert len(errors) == 1 and f"no Dask scheduler answers at {address}" in errors[0], errors
