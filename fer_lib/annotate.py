@@ -65,10 +65,14 @@ def captions(faces: Faces, va_scale: str = "unit") -> list[list[str]]:
     """The caption lines of each face: answers(), then valence and arousal if there are any.
 
     Where there is an age or a judgement, it takes the place of the emotion's probability, "happy, 28-45, genuine 71%":
-    a caption must stay short.
+    a caption must stay short. In a video each of several faces has its face_id in front, as in the table: "1 happy
+    98%".
     """
     more = faces.age is not None or faces.genuine is not None
     lines = [[answer] for answer in (_answers(faces, "") if more else answers(faces))]
+    if faces.track_id is not None and len(faces) > 1:
+        for row, track in zip(lines, faces.track_id.tolist(), strict=True):
+            row[0] = f"{track} {row[0]}"
     if faces.va is not None:
         for row, va in zip(lines, faces.va.tolist(), strict=True):
             row.append(va_text(*va, va_scale))
@@ -77,7 +81,12 @@ def captions(faces: Faces, va_scale: str = "unit") -> list[list[str]]:
 
 def draw_faces(image: np.ndarray, faces: Faces, va_scale: str = "unit") -> np.ndarray:
     """A copy of (H, W, 3) uint8 RGB with a box and a caption per face; the input is left alone."""
-    out = np.ascontiguousarray(image).copy()
+    return draw_over(image.copy(order="C"), faces, va_scale)
+
+
+def draw_over(image: np.ndarray, faces: Faces, va_scale: str = "unit") -> np.ndarray:
+    """draw_faces() into the picture itself, which must be contiguous and writable; returns it."""
+    out = image
     if not len(faces):
         return out
     height, width = out.shape[:2]
@@ -134,25 +143,37 @@ def _places(box, block, shape):
         yield x, y, x + width, y + height
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _font(size: int):
     return ImageFont.load_default(size)  # Pillow's own Aileron, so that it looks alike everywhere
 
 
 def block_size(lines, size: int) -> tuple[int, int]:
     """(width, height) in pixels of text_block for the same lines and size."""
+    return _block_size(tuple(lines), size)
+
+
+@lru_cache(maxsize=1024)  # in a video the same few captions come again and again
+def _block_size(lines: tuple[str, ...], size: int) -> tuple[int, int]:
     font, pad = _font(size), max(1, round(size * 0.25))
     return max(round(font.getlength(line)) for line in lines) + 2 * pad, (size + pad) * len(lines) + pad
 
 
 def text_block(lines, size: int, colour) -> np.ndarray:
-    """(h, w, 3) uint8: white lines of letters `size` pixels high on a filled block."""
+    """(h, w, 3) uint8, read-only: white lines of letters `size` pixels high on a filled block."""
+    return _text_block(tuple(lines), size, colour)
+
+
+@lru_cache(maxsize=128)
+def _text_block(lines: tuple[str, ...], size: int, colour) -> np.ndarray:
     font, pad = _font(size), max(1, round(size * 0.25))
     block = Image.new("RGB", block_size(lines, size), colour)
     draw = ImageDraw.Draw(block)
     for number, line in enumerate(lines):
         draw.text((pad, pad + number * (size + pad) + size * 0.8), line, (255, 255, 255), font, anchor="ls")
-    return np.asarray(block)
+    pixels = np.asarray(block)
+    pixels.flags.writeable = False
+    return pixels
 
 
 def _overlap(a, b) -> int:

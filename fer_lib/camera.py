@@ -25,7 +25,8 @@ from fer_lib.files import uninterrupted
 from fer_lib.images import write_image
 from fer_lib.quiet import quiet_stderr
 from fer_lib.records import columns
-from fer_lib.video import CsvTable, Progress, VideoWriter, check_video, video_rows
+from fer_lib.track import SMOOTH_S, Smoother, Tracker
+from fer_lib.video import CsvTable, Progress, VideoWriter, check_video, saying_what_is_kept, video_rows
 
 ESCAPE = chr(27)
 NO_PICTURE = "opens but gives no picture: is another program using it, or is the file damaged?"
@@ -35,6 +36,7 @@ OPEN_WITHIN_S = 10.0  # what a stream is given to answer
 PICTURE_WITHIN_S = 30.0  # a stream that sends nothing for so long has ended
 SILENT_S = 3.0  # a live source without a picture for so long is told of
 PAINT_MS = 30  # in which a desktop has painted a picture
+RECORDING = (235, 30, 30)  # the dot
 WAIT_S = 0.05  # between two looks at the keys while no picture comes
 JUDGE_KEYS = {"a": "units", "l": "landmarks"}  # what genuine or posed is read from
 READ_FROM = {"units": "action units", "landmarks": "landmarks"}  # the same in words
@@ -306,7 +308,7 @@ class CameraSummary:
     frames: int = 0
     faces: int = 0
     seconds: float = 0.0
-    saved: list[Path] = field(default_factory=list)  # pictures, by the s key
+    saved: list[Path] = field(default_factory=list)  # pictures, by the s key; videos and their tables, by the r key
     video: Path | None = None  # only without a window
     table: Path | None = None
 
@@ -317,14 +319,18 @@ def run_camera(
     *,
     out="out",
     window: bool = True,
-    names: tuple[str, ...] = columns(video=True),
+    names: tuple[str, ...] | None = None,
     draw: Callable | None = None,
     open_window: Callable[[], Window] | None = None,
     on_rows: Callable[[list[dict]], None] | None = None,
     progress: bool = True,
+    smooth_s: float = SMOOTH_S,
     judge: Callable[[str], Callable] | None = None,
 ) -> CameraSummary:
-    """Show what the recogniser sees, live, until q, Esc, the closing of the window or the end of the source; s saves.
+    """Show what the recogniser sees, live, until q, Esc, the closing of the window or the end of the source.
+
+    The key s saves the frame as a picture; r starts and stops recording what is shown, to `camera_<time>_fer.mp4` (of a
+    file `<stem>_fer.mp4`) and a table, whose times count from the recording's first frame.
 
     The keys a and l freeze the frame and show genuine or posed, from action units and from landmarks; then s saves that
     picture, q and Esc quit and any other key goes on. judge: "units" or "landmarks" to a callable (image, faces) ->
@@ -333,8 +339,9 @@ def run_camera(
 
     recognize: (H, W, 3) uint8 RGB -> Faces. draw: (image, faces) -> image, default draw_faces. Without a screen, or
     with window=False, an annotated video and its table go to `out` instead: all frames of a file, a camera's until
-    Ctrl-C (which finishes both and goes on as KeyboardInterrupt). names: the table's columns. on_rows is called with
-    each frame's rows.
+    Ctrl-C (which finishes both and goes on as KeyboardInterrupt). names: the tables' columns, by default those of a
+    video. on_rows is called with each frame's rows. The faces are followed by fer_lib.track.Tracker and their
+    emotions smoothed with the time constant smooth_s in seconds, 0 for not at all.
 
     InputError when the source does not open or gives no picture, or when `out` cannot be written.
     """
@@ -342,18 +349,30 @@ def run_camera(
         from fer_lib.annotate import draw_faces as draw
     with _only_python_on_stderr(), open_camera(source) as camera:
         summary = CameraSummary(str(source))
+        names = columns(video=True, smoothed=smooth_s > 0) if names is None else names
+        look = _Followed(recognize, smooth_s)
         begun = time.monotonic()
         reason = why_no_screen() if window and open_window is None else ""
         try:
             if window and not reason:
-                _show(camera, recognize, draw, open_window or Window, Path(out), on_rows, judge, summary)
+                _show(camera, look, draw, open_window or Window, Path(out), names, on_rows, judge, summary)
             else:
-                _write(camera, recognize, draw, Path(out), names, reason, progress, on_rows, summary)
+                _write(camera, look, draw, Path(out), names, reason, progress, on_rows, summary)
         finally:
             summary.seconds = time.monotonic() - begun
         if not summary.frames:
             raise InputError(f"{camera.name} {NO_PICTURE}")
     return summary
+
+
+class _Followed:
+    """What the recogniser sees in each picture, with the faces' identities, and smoothed over time."""
+
+    def __init__(self, recognize: Callable, smooth_s: float):
+        self._recognize, self._track, self._smooth = recognize, Tracker(), Smoother(smooth_s)
+
+    def __call__(self, image: np.ndarray, time_s: float) -> Faces:
+        return self._smooth(self._track(self._recognize(image), time_s, image), time_s)
 
 
 @contextmanager
@@ -381,18 +400,22 @@ def _pictures(camera: Camera, paced: bool = False) -> Iterator[tuple[np.ndarray,
         yield taken
 
 
-def _show(camera: Camera, recognize, draw, open_window, out: Path, on_rows, judge, summary: CameraSummary) -> None:
+def _show(camera: Camera, look, draw, open_window, out: Path, names, on_rows, judge, summary: CameraSummary) -> None:
     window = open_window()
     rate, before, annotated, notice = 0.0, None, None, _Notice()
-    judges = _Judges(judge)
+    judges, recorder = _Judges(judge), _Recorder(camera, out, names, summary)
     try:
         for taken in _pictures(camera, paced=True):
             if taken is not None:
                 image, time_s = taken
-                faces = recognize(image)
+                faces = look(image, time_s)
                 if on_rows is not None:
                     on_rows(video_rows(faces, summary.source, summary.frames, time_s))
                 annotated = draw(image, faces)
+                try:
+                    recorder.add(annotated, faces, time_s)
+                except InputError as error:
+                    notice.say(str(error))
                 now = time.monotonic()
                 if before is not None and now > before:
                     weight = min(1.0, (now - before) / RATE_OVER_S) if rate else 1.0
@@ -401,12 +424,18 @@ def _show(camera: Camera, recognize, draw, open_window, out: Path, on_rows, judg
                 summary.frames += 1
                 summary.faces += len(faces)
                 text = notice.text() or (f"{rate:.0f} frames/s" if rate else "")
-                window.show(_noted(annotated, text) if text else annotated)
+                shown = _noted(annotated, text) if text else annotated
+                window.show(_marked(shown) if recorder.on else shown)
             elif annotated is not None and camera.silent_s > SILENT_S:
                 window.show(_noted(annotated, f"no picture for {camera.silent_s:.0f} s"))
             key = window.key().lower()
             if key == "s" and annotated is not None:
                 _save(camera, out, annotated, summary)
+            if key == "r":
+                try:
+                    recorder.toggle()
+                except InputError as error:
+                    notice.say(str(error))
             if key in JUDGE_KEYS and annotated is not None:
                 frozen = time.monotonic()
                 window.show_now(_noted(annotated, MEASURING))
@@ -426,6 +455,68 @@ def _show(camera: Camera, recognize, draw, open_window, out: Path, on_rows, judg
         _say_stopped(camera, summary)
     finally:
         window.close()
+        recorder.stop()
+
+
+class _Recorder:
+    """What the window shows as a video and a table, from one press of r to the next, or to the end.
+
+    A recording has its files from its first frame on. A picture of another size begins a new one.
+    """
+
+    def __init__(self, camera: Camera, out: Path, names: tuple[str, ...], summary: CameraSummary):
+        self._camera, self._out, self._names, self._summary = camera, out, names, summary
+        self.on = False
+        self._files: ExitStack | None = None
+
+    def toggle(self) -> None:
+        if self.on:
+            self.stop()
+        else:
+            self.on = True
+
+    def add(self, annotated: np.ndarray, faces: Faces, time_s: float) -> None:
+        """Record a frame when it is on. InputError when that cannot be written: then it is off, and nothing is left."""
+        if not self.on:
+            return
+        if self._files is not None and annotated.shape != self._shape:
+            self._finish()
+        try:
+            with uninterrupted():  # so that video and table end with the same frame
+                if self._files is None:
+                    self._begin(annotated, time_s)
+                rows = video_rows(faces, self._summary.source, self._writer.frames, time_s - self._start_s)
+                self._writer.write(annotated, time_s - self._start_s)
+                self._table.write(rows)
+        except InputError as error:
+            self.on = False
+            files, self._files = self._files, None
+            if files is not None:
+                files.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    def _begin(self, annotated: np.ndarray, time_s: float) -> None:
+        video = _free_name(self._camera, self._out, ".mp4", ".csv")
+        height, width = annotated.shape[:2]
+        with ExitStack() as files:
+            self._table = files.enter_context(CsvTable(video.with_suffix(".csv"), self._names))
+            self._writer = files.enter_context(VideoWriter(video, width, height, rate=self._camera.rate))
+            self._files = files.pop_all()
+        self._shape, self._start_s = annotated.shape, time_s
+        print(f"recording {video}", file=sys.stderr, flush=True)
+
+    def stop(self) -> None:
+        """Finish the recording. InputError when that fails."""
+        self.on = False
+        if self._files is not None:
+            self._finish()
+
+    def _finish(self) -> None:
+        files, self._files = self._files, None
+        files.close()
+        self._summary.saved += [self._writer.path, self._table.path]
+        number = self._writer.frames
+        print(f"recorded {number} frame{'' if number == 1 else 's'}", file=sys.stderr, flush=True)
 
 
 def _save(camera: Camera, out: Path, image: np.ndarray, summary: CameraSummary) -> None:
@@ -538,7 +629,7 @@ def snapshot(
         raise InputError(f"{camera.name}: no face in its {frames} frames; show one, or give another source")
 
 
-def _write(camera, recognize, draw, out: Path, names, reason: str, progress: bool, on_rows, summary) -> None:
+def _write(camera, look, draw, out: Path, names, reason: str, progress: bool, on_rows, summary) -> None:
     video = _free_name(camera, out, ".mp4", ".csv")
     table = video.with_suffix(".csv")
     pictures = (taken for taken in _pictures(camera) if taken is not None)
@@ -548,14 +639,16 @@ def _write(camera, recognize, draw, out: Path, names, reason: str, progress: boo
     height, width = first[0].shape[:2]
     until = "Ctrl-C stops" if camera.live else "until the file ends"
     print(f"{reason + ': ' if reason else ''}writing {video} and {table.name}; {until}", file=sys.stderr, flush=True)
+    writer = None
     with ExitStack() as stack:
+        stack.enter_context(saying_what_is_kept(camera.name, [video, table], lambda: writer.frames if writer else 0))
         bar = stack.enter_context(Progress(camera.name, None, progress))
         rows_out = stack.enter_context(CsvTable(table, names))
         writer = stack.enter_context(VideoWriter(video, width, height, rate=camera.rate))
         for image, time_s in chain([first], pictures):
             if image.shape[:2] != (height, width):  # a stream that changed its quality, or a phone that was turned
                 image = _fitted(image, width, height)
-            faces = recognize(image)
+            faces = look(image, time_s)
             annotated = draw(image, faces)
             rows = video_rows(faces, summary.source, summary.frames, time_s)
             with uninterrupted():  # so that video and tables end with the same frame
@@ -595,6 +688,18 @@ def _noted(image: np.ndarray, text: str) -> np.ndarray:
     block = text_block(textwrap.wrap(text, letters), size, (0, 0, 0))
     block = block[: out.shape[0], : out.shape[1]]
     out[out.shape[0] - block.shape[0] :, : block.shape[1]] = block
+    return out
+
+
+def _marked(image: np.ndarray) -> np.ndarray:
+    """A copy with a red dot and the word "recording" in the upper left corner."""
+    out = image.copy()
+    text = text_block(["recording"], max(SMALLEST_TEXT, min(out.shape[:2]) // 24), (0, 0, 0))
+    side = len(text)
+    dot = np.zeros((side, side, 3), np.uint8)
+    cv2.circle(dot, (side // 2, side // 2), max(2, side // 3), RECORDING, cv2.FILLED, cv2.LINE_AA)
+    block = np.hstack([dot, text])[: out.shape[0], : out.shape[1]]
+    out[: block.shape[0], : block.shape[1]] = block
     return out
 
 

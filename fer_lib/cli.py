@@ -11,11 +11,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from fer_lib.errors import InputError
 
 OK, WRONG, INTERRUPTED = 0, 2, 130
+MOST_FACES_TOLD = 10  # in a video's summary on the terminal; all of them stand in its file
 
 
 def complain(message) -> None:
@@ -75,6 +77,8 @@ def _add_recognition(parser) -> None:
 
 def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     """The whole command line's parser, and that of each command."""
+    from fer_lib.fetch import DOWNLOADS
+
     parser = _Parser(prog="python -m fer_lib", description="Facial expression recognition.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
@@ -86,13 +90,29 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         "--genuine", action="store_true", help="also action units, and by OpenFace's whether it looks genuine or posed"
     )
     video = commands.add_parser("video", help="label video files")
-    video.add_argument("inputs", nargs="+", metavar="VIDEO", help="video files; then, if you like, the word va")
+    video.add_argument(
+        "inputs", nargs="+", metavar="VIDEO", help="video files and folders; then, if you like, the word va"
+    )
     video.add_argument("--show", action="store_true", help="show the frames in a window meanwhile; q closes it")
     video.add_argument(
         "--sequence", action="store_true", help="also read each face over time, compared with itself at rest"
     )
+    video.add_argument("--summary", action="store_true", help="also OUT/STEM_fer_summary.json: what each face showed")
+    video.add_argument("--plot", action="store_true", help="also OUT/STEM_fer.png: each face over time")
+    video.add_argument("--report", action="store_true", help="also OUT/STEM_fer.html: a page with all of it, to open")
+    video.add_argument("--resume", action="store_true", help="leave out what an earlier run with the same options did")
+    video.add_argument("--jobs", type=int, default=1, metavar="N", help="videos at a time (default 1)")
+    video.add_argument(
+        "--dask", metavar="ADDRESS", help="let a Dask cluster do it, tcp://HOST:PORT, whose workers see the same paths"
+    )
+    video.add_argument(
+        "--every",
+        type=int,
+        metavar="N",
+        help="analyse each N-th frame only, 1 for all; all are written (default: a face 10 times a second)",
+    )
     webcam = commands.add_parser(
-        "webcam", help="label a live camera: q or Esc quits, s saves the frame, a and l judge it"
+        "webcam", help="label a live camera: q or Esc quits, s saves the frame, r records, a and l judge"
     )
     webcam.add_argument("inputs", nargs="*", metavar="va", help="the word va for valence and arousal")
     webcam.add_argument(
@@ -103,6 +123,13 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         choices=("a", "l"),
         help="no window: genuine or posed in the first frame with a face, as the keys: a action units, l landmarks",
     )
+    for command in (video, webcam):
+        command.add_argument(
+            "--smooth",
+            type=float,
+            metavar="SECONDS",
+            help="time over which each face's emotions are smoothed (default 0.3, 0: not at all)",
+        )
     for command in (photo, video, webcam):
         _add_recognition(command)
 
@@ -122,8 +149,6 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     evaluate.add_argument("--runtime", choices=("fast", "keras"), default="fast", help="keras is the reference")
 
     commands.add_parser("models", help="list what is in weights/")
-    from fer_lib.fetch import DOWNLOADS
-
     fetch = commands.add_parser("fetch", help="bring outside weights into the user's cache")
     fetch.add_argument("names", nargs="+", metavar="NAME", help=f"one or more of {', '.join(DOWNLOADS)}")
     notebook = commands.add_parser("notebook", help="run a notebook, or all")
@@ -175,8 +200,8 @@ def main(arguments: list[str] | None = None, script: str | None = None) -> int:
     except OSError as error:
         complain(f"{error.filename or 'a file'}: {error.strerror or error}")
         return WRONG
-    except KeyboardInterrupt:
-        complain("interrupted; what was done so far is kept")
+    except KeyboardInterrupt as stop:
+        complain(f"interrupted; {str(stop) or 'what was done so far is kept'}")
         return INTERRUPTED
 
 
@@ -207,10 +232,8 @@ class _Tables:
 
     def __init__(self, options, video: bool):
         from fer_lib.files import check_writable
-        from fer_lib.records import columns
 
-        genuine = bool(getattr(options, "genuine", False) or getattr(options, "snapshot", None))
-        self.columns, self.rows = columns(va=options.va, video=video, age=options.age, genuine=genuine), []
+        self.columns, self.rows = _columns(options, video), []
         self.paths = []
         for kind in ("csv", "json", "parquet"):
             path = getattr(options, kind)
@@ -234,6 +257,15 @@ class _Tables:
                     say(f"wrote {path}")
 
 
+def _columns(options, video: bool) -> tuple[str, ...]:
+    from fer_lib.records import columns
+
+    snapshot = getattr(options, "snapshot", None)
+    genuine = bool(getattr(options, "genuine", False) or snapshot)
+    smoothed = video and not snapshot and getattr(options, "smooth", 0) > 0
+    return columns(va=options.va, video=video, age=options.age, genuine=genuine, smoothed=smoothed)
+
+
 def _recogniser(options):
     from fer_lib.files import check_folder
     from fer_lib.recognize import Recognizer
@@ -252,6 +284,7 @@ def _recogniser(options):
         uncertain_below=options.uncertain_below,
         balanced=options.balanced,
         age=options.age,
+        runtime="quick" if options.command == "video" else "fast",
     )
 
 
@@ -315,8 +348,6 @@ def run_photo(options) -> int:
 
 def _judges(recognise):
     """ "units" or "landmarks" to what judges the faces of this recogniser's detector."""
-    from functools import partial
-
     from fer_lib.genuineness import Genuineness
 
     return partial(Genuineness, detector=recognise.detect.name)
@@ -380,40 +411,137 @@ def _group_mood(folder, pictures: list, va_scale: str) -> str:
 
 
 def run_video(options) -> int:
-    """Each video becomes an annotated video and a table."""
-    from fer_lib.files import OutputNames
-    from fer_lib.video import annotate_video
+    """Each video becomes an annotated video and a table, several at a time if asked for."""
+    from fer_lib.jobs import TableRows, attempt, find_videos, left_to_do, plan, run_in_processes, run_on_dask
+    from fer_lib.pipeline import check_settings
 
     if not options.inputs:
-        raise InputError("no videos given; say: python video_fer.py VIDEO")
-    tables, recognise, draw = _Tables(options, video=True), _recogniser(options), _drawing(options)
-    names, reader = OutputNames(options.out, keep=options.inputs), _sequence_reader(options, recognise)
+        raise InputError("no videos given; say: python video_fer.py VIDEO_OR_FOLDER")
+    _set_smoothing(options)
+    check_settings(options.smooth, options.every)
+    if options.jobs < 1:
+        raise InputError("--jobs must be 1 or more")
+    if options.show and (options.jobs > 1 or options.dask):
+        raise InputError("--show has one window; leave it out, or --jobs and --dask")
+    tables, videos, todo = _Tables(options, video=True), [], []
+    if options.dask:
+        options = _with_absolute_paths(options)
+    code = _each(options.inputs, lambda path: videos.extend(find_videos(path) if Path(path).is_dir() else [Path(path)]))
+    jobs = plan(
+        videos,
+        options.out,
+        summary=options.summary,
+        plot=options.plot,
+        report=options.report,
+        sequence=options.sequence,
+    )
+    _check_apart(tables.paths, jobs)
+    tables.rows = TableRows(jobs)
+    for job in jobs:
+        left = left_to_do(job, tables.columns) if options.resume else job
+        if left is None or left.labelled:
+            tables.rows.kept.add(job.table)
+        if left is None:
+            say(f"{job.source}: done before: {job.video}")
+        else:
+            todo.append(left)
 
-    def label(source):
-        annotated = names(source, ".mp4")
-        keep = {"names": tables.columns, "draw": draw, "on_rows": tables.rows.extend if tables.paths else None}
-        if reader is not None:
-            reader.begin()
-            keep["on_faces"] = reader
-        try:
-            summary = annotate_video(source, recognise, annotated, table_path=annotated.with_suffix(".csv"), **keep)
-        except InputError:
-            names.release(annotated)
-            raise
-        if summary.skipped:
-            lost = counted(summary.skipped, "damaged packet")
-            print(f"{source}: {lost} could not be decoded; those times are missing in the table", file=sys.stderr)
-        if summary.damaged:
-            frames = counted(summary.damaged, "damaged frame")
-            print(f"{source}: {frames} kept as far as they could be mended; their rows may be wrong", file=sys.stderr)
-        if summary.sound_lost:
-            print(f"{source}: sound was left out ({summary.sound_lost})", file=sys.stderr)
-        _tell(summary)
-        if reader is not None:
-            _tell_sequences(reader.rows(str(source)), annotated)
+    def tell(outcome):
+        nonlocal code
+        if outcome.error:
+            complain(outcome.error)
+            code = WRONG
+        else:
+            _tell_video(outcome, options.va_scale)
 
     with tables:
-        return _each(options.inputs, label)
+        if todo and options.dask:
+            run_on_dask(todo, partial(_video_work, options), options.dask, tell)
+        elif min(options.jobs, len(todo)) > 1:
+            run_in_processes(todo, partial(_video_work, options), options.jobs, tell)
+        elif todo:
+            work = _video_work(options, progress=True)
+            for job in todo:
+                tell(attempt(work, job))
+    return code
+
+
+def _set_smoothing(options) -> None:
+    """The default, which the parser does not know: it must tell where the packages are to be had that track needs."""
+    from fer_lib.track import SMOOTH_S
+
+    if options.smooth is None:
+        options.smooth = SMOOTH_S
+
+
+def _with_absolute_paths(options) -> argparse.Namespace:
+    """The options for processes that work in another folder."""
+    absolute = {"out": options.out.absolute(), "inputs": [str(Path(path).absolute()) for path in options.inputs]}
+    for name in ("model", "cascade"):
+        value = getattr(options, name)
+        if value is not None and Path(value).exists():
+            absolute[name] = str(Path(value).absolute())
+    return argparse.Namespace(**vars(options) | absolute)
+
+
+def _check_apart(tables: list[Path], jobs: list) -> None:
+    """The table of all videos is made of theirs, so it is none of them."""
+    own = {os.path.realpath(job.table) for job in jobs}
+    for path in tables:
+        if os.path.realpath(path) in own:
+            raise InputError(f"{path} is where a video's own table goes; give the table of all another name")
+
+
+def _video_work(options, progress: bool = False):
+    """What does a fer_lib.jobs.VideoJob by these options."""
+    from fer_lib.jobs import label_video
+
+    recognise, names = _recogniser(options), _columns(options, video=True)
+    how = {"smooth_s": options.smooth, "every": options.every, "draw": _drawing(options), "progress": progress}
+    how["reader"] = _sequence_reader(options, recognise)
+    return lambda job, step: label_video(job, recognise, names, step=step, **how)
+
+
+def _tell_video(outcome, va_scale: str) -> None:
+    """What was lost, what was done, what each face showed, and where it lies."""
+    summary, job = outcome.video, outcome.job
+    if summary is not None:
+        if summary.skipped:
+            lost = counted(summary.skipped, "damaged packet")
+            _warn(f"{job.source}: {lost} could not be decoded; those times are missing in the table")
+        if summary.damaged:
+            frames = counted(summary.damaged, "damaged frame")
+            _warn(f"{job.source}: {frames} kept as far as they could be mended; their rows may be wrong")
+        if summary.sound_lost:
+            _warn(f"{job.source}: sound was left out ({summary.sound_lost})")
+        _tell(summary)
+    for row in sorted(outcome.faces, key=lambda row: -row["seconds"])[:MOST_FACES_TOLD]:
+        say(_summary_line(job.source, row, va_scale))
+    if len(outcome.faces) > MOST_FACES_TOLD:
+        say(f"{job.source}: {counted(len(outcome.faces) - MOST_FACES_TOLD, 'face')} more, seen for a shorter time")
+    if outcome.sequences:
+        from fer_lib.sequences import sequence_lines
+
+        for line in sequence_lines(outcome.sequences):
+            say(line)
+    for path in job.results:
+        say(f"wrote {path}")
+
+
+def _warn(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _summary_line(source: str, row: dict, va_scale: str) -> str:
+    """ "a.mp4: face 0 for 12.3 s: happy 65%, neutral 30%, sad 5%, mean valence +0.31, arousal +0.02"."""
+    from fer_lib.annotate import va_text
+    from fer_lib.faces import EMOTIONS
+
+    shares = sorted(((row.get(f"share_{name}", 0), name) for name in EMOTIONS), reverse=True)
+    said = [f"{name} {share:.0%}" for share, name in shares[:3] if share]
+    if "valence" in row:
+        said.append(f"mean {va_text(row['valence'], row['arousal'], va_scale)}")
+    return f"{source}: face {row['face_id']} for {row['seconds']:.1f} s: {', '.join(said)}"
 
 
 def _sequence_reader(options, recognise):
@@ -423,18 +551,6 @@ def _sequence_reader(options, recognise):
     from fer_lib.sequences import SequenceReader
 
     return SequenceReader(recognise.detect.name)
-
-
-def _tell_sequences(rows: list[dict], annotated: Path) -> None:
-    """A line for each face of a video, and the table of its windows beside the annotated video."""
-    from fer_lib.records import write_table
-    from fer_lib.sequences import COLUMNS, sequence_lines
-
-    for line in sequence_lines(rows):
-        say(line)
-    table = annotated.with_name(f"{annotated.stem}_sequence.csv")
-    write_table(table, rows, COLUMNS)
-    say(f"wrote {table}")
 
 
 def _tell(summary) -> None:
@@ -449,9 +565,12 @@ def _tell(summary) -> None:
 def run_webcam(options) -> int:
     """A live window; without a screen, an annotated video and its table."""
     from fer_lib.camera import run_camera
+    from fer_lib.pipeline import check_settings
 
     if options.inputs:
         raise InputError(f"unknown word {options.inputs[0]!r}; a camera is given as --camera {options.inputs[0]}")
+    _set_smoothing(options)
+    check_settings(options.smooth, None)
     with _Tables(options, video=True) as tables:
         recognise, draw = _recogniser(options), _drawing(options)
         if options.snapshot:
@@ -464,6 +583,7 @@ def run_webcam(options) -> int:
             names=tables.columns,
             draw=draw,
             on_rows=tables.rows.extend if tables.paths else None,
+            smooth_s=options.smooth,
             judge=lambda kind: _judges(recognise)(kind),
         )
         _tell(summary)
@@ -543,10 +663,12 @@ def _write_units(tables, options, labelled: bool) -> None:
 
 def _drawing(options):
     """draw_faces with the options' scale; with --show the picture also goes to a window."""
-    from fer_lib.annotate import draw_faces
+    from fer_lib.annotate import draw_faces, draw_over
+
+    paint = draw_over if options.command == "video" else draw_faces  # a video's frame is not needed again
 
     def draw(image, faces):
-        return draw_faces(image, faces, options.va_scale)
+        return paint(image, faces, options.va_scale)
 
     if not getattr(options, "show", False):
         return draw

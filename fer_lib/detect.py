@@ -237,7 +237,24 @@ class BlazeFaceDetector:
         self._near = _BlazeNetwork("face_detection_short_range.tflite", ((16, 2), (8, 6)))
 
     def __call__(self, image: np.ndarray) -> Faces:
-        rows, scores = self.find(image)
+        return self._faces(image, *self.find(image))
+
+    def follow(self, image: np.ndarray, faces: Faces) -> Faces:
+        """Where known faces are on the next frames of a video; those that are no longer seen are left out.
+
+        faces: where they are expected, each within half its side. One look of the short-range network at each, which
+        gives the same boxes as a whole search at a fraction of its cost, whatever the picture's size. The score becomes
+        the geometric mean of the face's and this look's.
+        """
+        _check_image(image)
+        boxes, known = faces.xyxy.astype(np.float64), faces.score.tolist()
+        looks = [self._look_again(image, box, score, self.NEAR_SCORE) for box, score in zip(boxes, known, strict=True)]
+        rows, scores = _stack(looks)
+        keep = _suppress(rows, scores)
+        return self._faces(image, rows[keep], scores[keep])
+
+    def _faces(self, image: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> Faces:
+        """Of rows as find() gives them."""
         points = rows[:, 4:].reshape(-1, 6, 2)
         eyes, mouth = points[:, :2].mean(axis=1), points[:, 3]
         centre = eyes + self.CENTRE * (mouth - eyes)
@@ -301,7 +318,8 @@ class _BlazeNetwork:
         except ImportError:
             raise InputError("blazeface needs OpenVINO: pip install openvino, or use haar") from None
         self.size = model.input(0).shape[1]
-        self._request = compiled_model(model).create_infer_request()
+        # one thread: in networks so small a second one costs as much as it saves, and a video has work for it
+        self._request = compiled_model(model, threads=1).create_infer_request()
         self._boxes = next(i for i, output in enumerate(model.outputs) if output.shape[-1] == 16)
         self._anchors = _anchors(layers)
 

@@ -9,6 +9,19 @@ import numpy as np
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise", "uncertain")
 UNCERTAIN = EMOTIONS[-1]
 FER2013_EMOTIONS = ("anger", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # ids 0-6 of the released csv
+# The colour of each emotion in plots and reports: seaborn's colour-blind palette (after Okabe & Ito 2008), grey for
+# neutral and the palest for uncertain. Wherever they are used, a name or a place tells the emotion too.
+EMOTION_COLOURS = {
+    "anger": "#d55e00",
+    "contempt": "#ca9161",
+    "disgust": "#029e73",
+    "fear": "#cc78bc",
+    "happy": "#de8f05",
+    "neutral": "#949494",
+    "sad": "#0173b2",
+    "surprise": "#56b4e9",
+    "uncertain": "#fbafe4",
+}
 AGES = tuple(range(1, 117))  # years
 AGE_RANGES = ("1-2", "3-9", "10-20", "21-27", "28-45", "46-65", "66-116")  # years
 _RANGE_STARTS = tuple(int(name.split("-")[0]) for name in AGE_RANGES)
@@ -48,7 +61,8 @@ class Faces:
     uncertain_below: float = 0.0  # a face whose highest probability is below this is called uncertain
     age: np.ndarray | None = None  # (N,) float32 years
     emotion_raw: np.ndarray | None = None  # (N, C) float32, emotion before it was smoothed over time; None: it was not
-    genuine: np.ndarray | None = None  # (N,) float32, how probably the expression is no posed one; nan: not known
+    # (N,) float32 probability that the expression is genuine, not posed; nan: unknown
+    genuine: np.ndarray | None = None
 
     def __post_init__(self):
         rows = len(self.xyxy)

@@ -83,6 +83,14 @@ def _remove_leftovers(folder: Path) -> None:
                 part.unlink()
 
 
+def remove_parts(folder, process: int) -> None:
+    """Remove what a process that was killed has left half-written in a folder."""
+    for part in Path(folder).iterdir() if Path(folder).is_dir() else ():
+        made_by = PART.fullmatch(part.name)
+        if made_by and int(made_by[1]) == process:
+            part.unlink(missing_ok=True)
+
+
 def _runs(process: int) -> bool:
     if os.name == "nt":  # where kill ends the process whatever the signal; see _remove_leftovers
         return False
@@ -151,10 +159,6 @@ class OutputNames:
             name = f"{Path(source).stem}_{ending}_{number}"
         self._taken.add(name.lower())
         return self.folder / f"{name}{suffix}"
-
-    def release(self, path: Path) -> None:
-        """Give a name back that was not used after all."""
-        self._taken.discard(path.stem.lower())
 
     def _free(self, name: str) -> bool:
         if name.lower() in self._taken:  # without case, for file systems that do not tell case apart

@@ -16,9 +16,10 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from fer_lib.affect import CLASS_POINTS
-from fer_lib.faces import EMOTIONS
+from fer_lib.faces import EMOTION_COLOURS, EMOTIONS
 from fer_lib.files import replacing
 from fer_lib.metrics import calibration_bins, coverage_curve, expected_calibration_error, wilson_interval
+from fer_lib.series import FaceSeries, Series
 
 seaborn.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
 
@@ -28,6 +29,8 @@ MARKERS = "osD^vPX*<>"
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 GREY = "0.35"
+SHOWN_FACES = 6  # of a video: more panels than that are not looked at
+SHOWN_FROM = 0.05  # an emotion that never gets so probable would be a line on the ground
 HALO = [withStroke(linewidth=2.5, foreground="white")]  # keeps text readable on points and lines
 
 # Where a class point's name stands: (x, y) in points from it and the side of the text that is there. Neutral and
@@ -210,6 +213,67 @@ def timeline(times, panels: dict, labels, acted=(), title: str = ""):
         _no_rows(grid[0, 0], 0, 50)
     grid[-1, 0].set_xlabel("seconds")
     return _finished(figure, title)
+
+
+def plot_video(rows, path, title: str = "") -> None:
+    """Write the faces of one video over time as a PNG; rows: of its table, see fer_lib.summary.moments."""
+    figure = faces_over_time(Series.of(rows), title)
+    try:
+        save(figure, path)
+    finally:
+        plt.close(figure)
+
+
+def faces_over_time(series: Series, title: str = ""):
+    """Emotions over time for each face of a video, and valence and arousal below them where there are any.
+
+    A row for each emotion, filled as high as its probability, 0 to 1; those that never reached SHOWN_FROM in any face
+    have none. The SHOWN_FACES that were seen longest; the title says how many are left out.
+    """
+    faces = series.faces(SHOWN_FACES)
+    reached = [np.nanmax(face.probability, axis=0, initial=0) for face in faces]
+    names = [EMOTIONS[i] for i in np.flatnonzero(np.max(reached, axis=0) > SHOWN_FROM)] if faces else []
+    with_va = any(np.isfinite(face.va).any() for face in faces)
+    panels, heights = (2, (0.21 * len(names), 0.8)) if with_va else (1, (max(0.21 * len(names), 0.6),))
+    count = max(len(faces), 1)
+    figure, grid = plt.subplots(
+        *(panels * count, 1),
+        sharex=True,
+        squeeze=False,
+        height_ratios=heights * count,
+        figsize=(2 * WIDTH, (sum(heights) + 0.3) * count + 0.5),
+        layout="constrained",
+    )
+    for axes, face in zip(grid[::panels, 0], faces, strict=False):
+        for row, name in enumerate(names):
+            height = 0.92 * face.probability[:, EMOTIONS.index(name)]
+            floor = np.full(2 * len(height), len(names) - 1 - row, float)
+            edges, top = _steps(series, face, height)
+            axes.fill_between(edges, floor, floor + top, color=EMOTION_COLOURS[name], lw=0.3)
+        axes.set(ylim=(0, max(len(names), 1)), yticks=np.arange(len(names)) + 0.4, yticklabels=reversed(names))
+        axes.grid(axis="y", visible=False)
+        for row in range(1, len(names)):
+            axes.axhline(row, color="0.9", lw=0.6, zorder=0)
+        axes.set_title(f"face {face.face_id}, seen for {face.seconds:.1f} s", fontsize=SMALL, loc="left", pad=2)
+    for axes, face in zip(grid[1::panels, 0] if with_va else (), faces, strict=False):
+        for column, (name, line) in enumerate((("valence", "-"), ("arousal", ":"))):
+            axes.plot(*_steps(series, face, face.va[:, column]), label=name, color=f"C{column}", linestyle=line, lw=1.3)
+        axes.set(ylim=(-1.05, 1.05), yticks=(-1, 0, 1))
+    if not faces:
+        grid[0, 0].set(yticks=())
+        axes, middle = grid[0, 0], (series.start_s + series.end_s) / 2
+        _no_rows(axes, middle, 0.5, ha="center")
+    if len(series) > len(faces):
+        left_out, least = len(series) - len(faces), faces[-1].seconds
+        title = ": ".join(filter(None, (title, f"{left_out} more, seen for {least:.1f} s or less, left out")))
+    grid[-1, 0].set(xlabel="seconds", xlim=(series.start_s, max(series.end_s, series.start_s + 1e-3)))
+    return _finished(figure, title)
+
+
+def _steps(series: Series, face: FaceSeries, values) -> tuple[np.ndarray, np.ndarray]:
+    """(times (2n,), values (2n,)): each value from its step's start to its end, so that a single step is seen too."""
+    edges = series.start_s + series.step_s * (face.first + np.arange(len(values) + 1))
+    return np.repeat(edges, 2)[1:-1], np.repeat(values, 2)
 
 
 def intervals(groups: dict, xlabel: str, title: str = "", ends: str = "95 % interval", start: float = 0.0):

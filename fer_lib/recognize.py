@@ -36,8 +36,8 @@ def balanced(probability: np.ndarray, labels, prior: dict[str, float]) -> np.nda
 class FramedModel:
     """A model and the crops it wants of a detector's faces.
 
-    runtime: "fast" (OpenVINO) or "keras" (the reference). features: also the trunk's, see FastRuntime.
-    InputError when the card has no margin for the detector.
+    runtime: "fast" (OpenVINO), "quick" (less precise) or "keras" (the reference), see load_runtime. features: also the
+    trunk's, see FastRuntime. InputError when the card has no margin for the detector.
     """
 
     def __init__(self, card: Card, detector: str, runtime: str = "fast", features: bool = False):
@@ -67,6 +67,9 @@ class Recognizer:
     is below it is called uncertain; None stands for the card's, 0 for never. balanced: see fer_lib.recognize.balanced.
     age: also the age, by a model of its own: True for weights/age, or a model folder. InputError for a name that is
     not known.
+
+    The call is made of parts, so that a video can run them apart: detect(image), cut(image, faces), read(crops) of
+    several pictures at once, labelled(faces, found).
     """
 
     def __init__(
@@ -92,26 +95,47 @@ class Recognizer:
         self._uncertain_below = self.card.uncertain_below if uncertain_below is None else uncertain_below
         self._emotion = FramedModel(self.card, self.detect.name, runtime)
         name = AGE_MODEL if age is True else age
+        self.age = bool(age)
         self._age = FramedModel(task_card(name, AGE_TASK), self.detect.name, runtime) if age else None
         self._head = next(iter(self.card.heads))
         self.crops = self._emotion.crops
 
+    @property
+    def cards(self) -> list[Card]:
+        """Of the models in use."""
+        return [self.card] + ([self._age.card] if self._age else [])
+
     def __call__(self, image: np.ndarray) -> Faces:
         """(H, W, 3) uint8 RGB, upright, to the faces in it, left to right. ValueError for another array."""
         faces = self.detect(image)
-        emotion = np.zeros((len(faces), len(self.card.labels)), np.float32)
-        va, age = np.zeros((len(faces), 2), np.float32), np.zeros(len(faces), np.float32)
-        for start in range(0, len(faces), BATCH):
+        return self.labelled(faces, self.read(self.cut(image, faces)))
+
+    def cut(self, image: np.ndarray, faces: Faces) -> tuple[np.ndarray, ...]:
+        """(N, S, S, 3) uint8 crops of the faces for each model in use: that of the emotions, then that of the age."""
+        models = (self._emotion, self._age) if self._age else (self._emotion,)
+        return tuple(model.crops(image, faces) for model in models)
+
+    def read(self, crops: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+        """What the models say of N faces, of one picture or of several: emotion, va and age as in Faces, float32."""
+        faces = len(crops[0])
+        found = {"emotion": np.zeros((faces, len(self.card.labels)), np.float32)}
+        if self.va:
+            found[VA] = np.zeros((faces, 2), np.float32)
+        if self._age:
+            found[AGE] = np.zeros(faces, np.float32)
+        for start in range(0, faces, BATCH):
             part = slice(start, start + BATCH)
-            outputs = self._emotion(image, faces[part])
-            emotion[part] = self._probability(outputs)
+            outputs = self._emotion.run(crops[0][part])
+            found["emotion"][part] = self._probability(outputs)
             if self.va:
-                va[part] = self._valence_arousal(outputs, emotion[part])
+                found[VA][part] = self._valence_arousal(outputs, found["emotion"][part])
             if self._age:
-                age[part] = self._age(image, faces[part])[AGE][:, 0]
-        faces = replace(faces, emotion=emotion, labels=self.card.labels, uncertain_below=self._uncertain_below)
-        faces = replace(faces, va=va) if self.va else faces
-        return replace(faces, age=age) if self._age else faces
+                found[AGE][part] = self._age.run(crops[1][part])[AGE][:, 0]
+        return found
+
+    def labelled(self, faces: Faces, found: dict[str, np.ndarray]) -> Faces:
+        """The faces with what read() has found of them."""
+        return replace(faces, **found, labels=self.card.labels, uncertain_below=self._uncertain_below)
 
     def classify(self, crops: np.ndarray) -> np.ndarray:
         """(N, S, S, 3) uint8 RGB face crops of the card's input size to (N, C) probabilities of its first head."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from fer_lib.errors import InputError
@@ -20,6 +21,7 @@ GENUINE_COLUMNS = ("genuine",)
 SUFFIXES = (".csv", ".json", ".parquet")
 TEXT_COLUMNS = ("source", "emotion", "age_range")
 WHOLE_COLUMNS = ("frame", "face_id", "x", "y", "w", "h", "measured", "class")  # every other column is a real number
+ROWS_AT_ONCE = 50_000  # of a Parquet table: about 50 MB in memory
 
 
 def columns(
@@ -67,28 +69,66 @@ def face_records(faces: Faces, source: str = "", frame: int = 0, time_s: float =
 def write_table(path, rows: Iterable[dict], names: tuple[str, ...]) -> None:
     """Write rows as CSV, JSON (a list of rows, empty cells null) or Parquet, by the suffix; complete or not at all.
 
-    names: the columns, see columns(). Parquet's types depend on the names alone, so that tables of several runs can
-    be joined. InputError for another suffix or a place that cannot be written.
+    The rows are read once, and at most ROWS_AT_ONCE of them are held. names: the columns, see columns(). Parquet's
+    types depend on the names alone, so that tables of several runs can be joined. InputError for another suffix or a
+    place that cannot be written.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    write = {".csv": _write_csv, ".json": _write_json, ".parquet": _write_parquet}.get(path.suffix.lower())
+    if write is None:
         raise InputError(f"{path}: a table ends in {', '.join(SUFFIXES)}")
-    rows = [{name: _printable(value) for name, value in row.items()} for row in rows]
     with replacing(path) as temporary:
-        if suffix == ".csv":
-            with open(temporary, "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, names, restval="")
-                writer.writeheader()
-                writer.writerows(rows)
-        elif suffix == ".json":
-            table = [{name: row.get(name) for name in names} for row in rows]
-            temporary.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        else:
-            import pandas  # half a second to import: only who asks for Parquet pays it
+        write(temporary, ({name: _printable(value) for name, value in row.items()} for row in rows), names)
 
-            frame = pandas.DataFrame.from_records(rows, columns=names)
-            frame.astype({name: _parquet_type(name) for name in names}).to_parquet(temporary, index=False)
+
+def _write_csv(path: Path, rows: Iterable[dict], names: tuple[str, ...]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_json(path: Path, rows: Iterable[dict], names: tuple[str, ...]) -> None:
+    """As json.dumps writes the whole list, row by row."""
+    with open(path, "w", encoding="utf-8") as file:
+        before = "["
+        for row in rows:
+            text = json.dumps({name: row.get(name) for name in names}, indent=1, ensure_ascii=False)
+            file.write(before + "\n " + text.replace("\n", "\n "))
+            before = ","
+        file.write("[]\n" if before == "[" else "\n]\n")
+
+
+def _write_parquet(path: Path, rows: Iterable[dict], names: tuple[str, ...]) -> None:
+    import pandas  # half a second to import: only who asks for Parquet pays it
+    from pyarrow import Table
+    from pyarrow.parquet import ParquetWriter
+
+    types, rows, writer = {name: _parquet_type(name) for name in names}, iter(rows), None
+    try:
+        while (part := list(islice(rows, ROWS_AT_ONCE))) or writer is None:
+            frame = pandas.DataFrame.from_records(part, columns=names).astype(types)
+            table = Table.from_pandas(frame, preserve_index=False)
+            writer = writer or ParquetWriter(path, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def typed(row: dict) -> dict:
+    """A row of a CSV table with its numbers as numbers, as it was before it was written; no key for an empty cell.
+
+    InputError for a cell that is no number.
+    """
+    try:
+        return {name: _type(name)(cell) for name, cell in row.items() if cell not in ("", None)}
+    except ValueError as error:
+        raise InputError(f"{row.get('source')}: {error}; give the table as it was written") from None
+
+
+def _type(name: str) -> type:
+    return str if name in TEXT_COLUMNS else int if name in WHOLE_COLUMNS else float
 
 
 def _printable(value):
@@ -98,4 +138,4 @@ def _printable(value):
 
 def _parquet_type(name: str) -> str:
     """pandas' type of a column; each of them knows empty cells."""
-    return "string" if name in TEXT_COLUMNS else "Int64" if name in WHOLE_COLUMNS else "Float64"
+    return {str: "string", int: "Int64", float: "Float64"}[_type(name)]

@@ -17,8 +17,10 @@ from fer_lib.files import sha256
 from fer_lib.quiet import quiet_stderr
 from fer_lib.weights import FAST_FILES, KERAS_FILE, PIPELINE_FILE, Card, checked_file
 
-RUNTIMES = ("fast", "keras")
+RUNTIMES = ("fast", "quick", "keras")
 FEATURES = "features"  # a trunk's average-pooled answer
+# bfloat16 costs these models less than 0.3 points on PublicTest, by results/02_benchmark/metrics.json
+BFLOAT16_MODELS = frozenset("emotion_cnn facenet large_cnn resnet_cnn small_cnn vggface_resnet50".split())
 HASHES_FILE = "sha256.json"  # beside an exported model in the cache
 
 
@@ -34,12 +36,32 @@ def openvino_core():
     return openvino.Core()
 
 
-def compiled_model(model, precision: str = "f32"):
+_thread_limit = 0
+
+
+def limit_threads(count: int) -> None:
+    """Let OpenCV, OpenVINO and FFmpeg use at most so many threads each, for what this process opens from now on."""
+    global _thread_limit
+    import cv2
+
+    _thread_limit = count
+    cv2.setNumThreads(count)
+
+
+def thread_limit() -> int:
+    """The count given to limit_threads(); 0, as many as there are cores, when there was none."""
+    return _thread_limit
+
+
+def compiled_model(model, precision: str = "f32", threads: int = 0):
     """An openvino model, or the path of one, compiled for one request at a time on the CPU, by default in float32.
 
-    On CPUs with bfloat16 OpenVINO would pick that, and the answers would depend on the machine.
+    On CPUs with bfloat16 OpenVINO would pick that, and the answers would depend on the machine. threads: 0 for as many
+    as there are cores, or as limit_threads() lets.
     """
     options = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    if limited := min(filter(None, (threads, _thread_limit)), default=0):
+        options["INFERENCE_NUM_THREADS"] = limited
     return openvino_core().compile_model(model, "CPU", options)
 
 
@@ -52,14 +74,21 @@ class FastRuntime:
     be loaded.
     """
 
-    def __init__(self, xml: Path, cure: str = "restore it from git", precision: str = "f32", features: bool = False):
+    def __init__(
+        self,
+        xml: Path,
+        cure: str = "restore it from git",
+        precision: str = "f32",
+        threads: int = 0,
+        features: bool = False,
+    ):
         """features: also the output "features", (N, F), what the trunk's average pooling hands to the heads."""
         try:
             model = openvino_core().read_model(str(xml))
             if features:
                 pooled = [node for node in model.get_ops() if node.get_type_name() == "ReduceMean"][-1]
                 model.add_outputs([pooled.output(0)])[0].get_tensor().set_names({FEATURES})
-            compiled = compiled_model(model, precision)
+            compiled = compiled_model(model, precision, threads)
         except RuntimeError as error:
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise InputError(f"{xml} cannot be loaded ({reason}); {cure}") from None
@@ -161,7 +190,10 @@ def _steps(rows: np.ndarray) -> np.ndarray | None:
 
 
 def load_runtime(card: Card, kind: str = "fast", features: bool = False):
-    """The model of a card, its files verified. kind: "fast", exported on first use if need be, or "keras".
+    """The model of a card, its files verified. kind: "fast", exported on first use if need be, "quick" or "keras".
+
+    "quick" is "fast" in bfloat16, where the CPU has that and it costs this model less than 0.3 points, and leaves half
+    of the cores to others: for video, where it is one stage of several.
 
     A pipeline of scikit-learn has one form alone, which is "fast". features: see FastRuntime; for the fast form alone.
     InputError when a file is damaged or the model is not the one that the card describes.
@@ -177,12 +209,17 @@ def load_runtime(card: Card, kind: str = "fast", features: bool = False):
         runtime = PipelineRuntime(checked_file(card, PIPELINE_FILE), cure)
     elif kind == "keras":
         runtime = KerasRuntime(checked_file(card, KERAS_FILE))
-    elif FAST_FILES[0] in card.sha256:
-        xml, _ = (checked_file(card, name) for name in FAST_FILES)
-        runtime = FastRuntime(xml, cure, features=features)
     else:
-        xml = _exported(card)
-        runtime = FastRuntime(xml, f"delete {xml.parent}, it is made again", features=features)
+        if FAST_FILES[0] in card.sha256:
+            xml, _ = (checked_file(card, name) for name in FAST_FILES)
+        else:
+            xml = _exported(card)
+            cure = f"delete {xml.parent}, it is made again"
+        quick = kind == "quick"
+        precision = "bf16" if quick and card.name in BFLOAT16_MODELS else "f32"
+        runtime = FastRuntime(
+            xml, cure, precision, threads=max(1, (os.cpu_count() or 1) // 2) if quick else 0, features=features
+        )
     heads = {head: len(names) for head, names in card.heads.items()}
     size, unit = (len(card.inputs), "columns") if card.inputs else (card.input_size, "pixels")
     if (runtime.input_size, runtime.heads) != (size, heads):

@@ -16,12 +16,11 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from fer_lib.detect import crop_faces
 from fer_lib.faces import Faces
 
-LONGEST_GAP_S = 4.0  # a face unseen for longer is somebody new
+LONGEST_GAP_S = 4.0  # a face missing for longer is somebody new
 SURE_GAP_S = 0.5  # a face unseen for longer must look alike too, not only be where it was expected
 LOOK_EVERY_S = 0.5  # how often the look of a face that stands alone is learnt
 LOOK_SHARE = 0.3  # of the newest look in the running mean
@@ -65,6 +64,7 @@ class _Track:
     score: float
     roll: float | None
     seen_s: float
+    missed_s: float | None = None  # of the first call without it; None: it was seen in the last one
     x_speed: float = 0.0  # px/s
     y_speed: float = 0.0
     place_var: float = JITTER**2  # sides^2
@@ -72,6 +72,7 @@ class _Track:
     speed_var: float = SPEED**2  # sides^2/s^2
     look: np.ndarray | None = None  # (P, D), each part of length 1
     looked_s: float = -np.inf
+    thumbnail: np.ndarray | None = None  # of the picture in which the look was learnt last
 
     def box_at(self, time_s: float) -> tuple[float, float, float, float]:
         """Centre x and y, width and height, expected at a time."""
@@ -99,9 +100,9 @@ class _Track:
         self.width, self.height = width + SIZE_SHARE * (box[2] - width), height + SIZE_SHARE * (box[3] - height)
         self.score, self.roll, self.seen_s = score, roll, time_s
 
-    def learn(self, look: np.ndarray, time_s: float) -> None:
+    def learn(self, look: np.ndarray, time_s: float, thumbnail: np.ndarray) -> None:
         mean = look if self.look is None else (1 - LOOK_SHARE) * self.look + LOOK_SHARE * look
-        self.look, self.looked_s = _unit(mean), time_s
+        self.look, self.looked_s, self.thumbnail = _unit(mean), time_s, thumbnail
 
 
 class Tracker:
@@ -111,13 +112,13 @@ class Tracker:
     expected box it overlaps or lies nearest to, all of a frame at once (Hungarian method). Where that leaves a choice
     (two faces near one box or the reverse), where a face was away for more than SURE_GAP_S, and after a cut, the looks
     must agree too. Looks are asked for there, and twice a second of each face that stands alone, so that a costly
-    `describe` is rarely called.
+    `describe` is rarely called. Where one shot fades into another, these must agree too.
 
     describe: (image, Faces) -> (N, D) float array, one description per face, compared by cosine; or (N, P, D), of P
         parts of which the most alike counts, as the others may be hidden. describe_looks by default; an identity
         network fits here.
     agree: the cosine from which two descriptions are those of one person; AGREE is for describe_looks.
-    longest_gap_s: a face that was away for longer gets a new id.
+    longest_gap_s: a face that was missing for longer gets a new id.
 
     Without pictures, place and motion alone decide, nothing is known of cuts, and a face returns where it was expected.
     """
@@ -145,7 +146,8 @@ class Tracker:
         """
         self._before_s, self._time_s = self._time_s, max(float(time_s), self._time_s)
         time_s = self._time_s
-        self._tracks = [track for track in self._tracks if time_s - track.seen_s <= self._longest_gap_s]
+        longest = self._longest_gap_s  # a face of the last picture has not been missing, however long that one stood
+        self._tracks = [it for it in self._tracks if it.missed_s is None or time_s - it.missed_s <= longest]
         cut = self._cut or (image is not None and self._is_cut(image))
         self._cut = False
         boxes = [_whole(*box, self._shape) for box in faces.xyxy.tolist()]
@@ -156,16 +158,29 @@ class Tracker:
         for i, (box, score, roll) in enumerate(zip(boxes, faces.score.tolist(), rolls, strict=True)):
             track = matches.get(i)
             if track is None:
-                track = _Track(self._next_id, *box, score, roll, time_s)
-                self._tracks.append(track)
-                self._next_id += 1
+                track = self._begun(box, score, roll)
             else:
                 track.see(box, score, roll, time_s)
             newest.append(track)
         due = [i for i, track in enumerate(newest) if alone[i] and time_s - track.looked_s >= LOOK_EVERY_S]
         for i, look in zip(due, looks(due), strict=True) if image is not None else ():
-            newest[i].learn(look, time_s)
+            track = newest[i]
+            if track.look is not None and self._faded(track.thumbnail) and _alike(track.look, look) < self._agree:
+                track.seen_s = self._before_s  # somebody else has taken the place while one shot faded into another
+                track = newest[i] = self._begun(boxes[i], track.score, track.roll)
+            track.learn(look, time_s, self._thumbnail)
+        for track in self._tracks:
+            if track.seen_s == time_s:
+                track.missed_s = None
+            elif track.missed_s is None:
+                track.missed_s = time_s
         return replace(faces, track_id=np.array([track.track_id for track in newest], np.int32))
+
+    def _begun(self, box: tuple[float, ...], score: float, roll: float | None) -> _Track:
+        track = _Track(self._next_id, *box, score, roll, self._time_s)
+        self._tracks.append(track)
+        self._next_id += 1
+        return track
 
     def boxes(self, time_s: float, image: np.ndarray | None = None) -> Faces:
         """Where the faces of the last call are at time_s, for a frame without a detection: xyxy, score, track_id, roll.
@@ -192,6 +207,11 @@ class Tracker:
         )
         return faces[(xyxy[:, 2] > xyxy[:, 0]) & (xyxy[:, 3] > xyxy[:, 1])]
 
+    @property
+    def cut(self) -> bool:
+        """Whether boxes() has seen a cut since the last call: then the faces must be detected anew."""
+        return self._cut
+
     def _is_cut(self, image: np.ndarray) -> bool:
         """Whether this picture has nothing in common with the last one."""
         before, self._shape = self._thumbnail, image.shape[:2]
@@ -199,10 +219,11 @@ class Tracker:
         small = cv2.resize(few, (16, 9), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
         small -= small.mean()
         self._thumbnail = small
-        if before is None:
-            return False
-        lengths = float(np.linalg.norm(before) * np.linalg.norm(small))
-        return lengths > 0 and float(before @ small) < CUT_CORRELATION * lengths
+        return before is not None and _unlike(before, small)
+
+    def _faded(self, thumbnail: np.ndarray) -> bool:
+        """Whether the last picture has nothing in common with an earlier one."""
+        return _unlike(thumbnail, self._thumbnail)
 
     def _match(self, boxes: list, time_s: float, cut: bool, looks: _Looks) -> tuple[dict[int, _Track], np.ndarray]:
         """({row of boxes: its track}, (N,) bool whether the row is far from all faces but its own)."""
@@ -233,6 +254,8 @@ class Tracker:
             unknown = close & ~known[:, None] & (not cut)  # a look that was never learnt disproves nothing
             enough = self._agree * (1 - PLACE_HELPS * (0 if cut else near))
             cost[~sure & ~unknown & ~(alike >= enough)] = LIMIT
+        from scipy.optimize import linear_sum_assignment  # here, since it takes 0.3 s and a face alone never needs it
+
         # What may not match costs as much as no match at all, so that it never pushes a good pair apart
         pairs = zip(*linear_sum_assignment(np.minimum(cost, LIMIT)), strict=True)
         return {int(i): tracks[t] for t, i in pairs if cost[t, i] < LIMIT}, apart
@@ -256,6 +279,17 @@ class _Looks:
             looks = _unit(looks[:, None] if looks.ndim == 2 else looks)
             self._known |= dict(zip(new, looks, strict=True))
         return np.array([self._known[int(i)] for i in rows])
+
+
+def _unlike(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two thumbnails are those of different shots."""
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return lengths > 0 and float(a @ b) < CUT_CORRELATION * lengths
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> float:
+    """Cosine of the parts (P, D) of two looks that are most alike."""
+    return float((a * b).sum(axis=1).max())
 
 
 def _overlap(a, b) -> float:

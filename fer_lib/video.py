@@ -7,25 +7,33 @@ import heapq
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from fer_lib.errors import InputError
+from fer_lib.errors import InputError, Interrupted
 from fer_lib.faces import Faces
 from fer_lib.files import replacing, uninterrupted
+from fer_lib.pipeline import Analysis
 from fer_lib.records import columns
+from fer_lib.runtime import thread_limit
+from fer_lib.track import SMOOTH_S
 
 # PyAV is imported where a file is opened: 0.15 s that a script working on photos need not pay.
 
 WRITABLE = (".mp4", ".m4v", ".mov", ".mkv")
 CRF = 20  # x264's constant quality: no difference is seen beside the source, at a third of the size of 14
+PRESET = "ultrafast"  # of x264: a fifth of the work of its "fast" for files two to five times as large
+KEY_EVERY_S = 2.0  # so that a player jumps at once
 NUDGE_S = 0.001  # what a stamp that does not increase is moved on by
+SAME_S = 0.0005  # two times no further apart are one
 TEXT_FORMATS = frozenset("tty bin xbin adf idf".split())  # FFmpeg would play a text file as text art
 SOUND_COPIED = frozenset("aac mp3 mp2 ac3 eac3 opus flac alac".split())  # what mp4 and its players take as it is
+AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz, those that every player takes
+AAC_BITS = 96_000  # per second and channel
 PROGRESS_EVERY_S = 10.0
 
 
@@ -66,9 +74,11 @@ class VideoReader:
         self.rate, self.time_base, self.pixel_aspect = scan.rate, scan.time_base, scan.pixel_aspect
         self.offset_s = scan.offset_s  # subtracted from the stamps
         self._no_presentation_stamps = scan.format == "avi"
+        self._jumps = not self._no_presentation_stamps and not scan.offset_s
         self._container = _open(self.path)
         self._stream = _video_stream(self._container, self.path)
         self._stream.thread_type = "AUTO"
+        self._stream.codec_context.thread_count = thread_limit()
         self._reformatter = None
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
@@ -103,6 +113,41 @@ class VideoReader:
     def close(self) -> None:
         self._decoded = iter(())
         self._container.close()
+
+    def pictures(self, wanted: dict[int, float]) -> Iterator[tuple[int, np.ndarray]]:
+        """(index, picture) of the frames wanted, {index: time_s}, in order; in place of the iteration over all.
+
+        Jumps to the key frame before each, where the file's own stamps can be trusted to name the frames. What is not
+        found so comes last, by reading the file through up to it.
+        """
+        import av
+
+        left = dict(sorted(wanted.items()))
+        if self._jumps:
+            with suppress(av.FFmpegError):
+                for index, image in self._jump(left):
+                    del left[index]
+                    yield index, image
+        if left:
+            with VideoReader(self.path) as film:
+                for frame in film:
+                    if left.pop(frame.index, None) is not None:
+                        yield frame.index, frame.image
+                    if not left:
+                        break
+
+    def _jump(self, wanted: dict[int, float]) -> Iterator[tuple[int, np.ndarray]]:
+        frames, last_s = iter(()), -np.inf
+        for index, time_s in list(wanted.items()):
+            if not last_s < time_s < last_s + KEY_EVERY_S:  # nearer ones are read on to
+                self._container.seek(int((time_s - SAME_S) / self._stream.time_base), stream=self._stream)
+                frames = self._container.decode(self._stream)
+            for frame in frames:
+                last_s = -np.inf if frame.time is None else frame.time
+                if last_s > time_s - SAME_S:
+                    if last_s < time_s + SAME_S:
+                        yield index, self._upright(frame)
+                    break
 
     def _decode(self) -> Iterator[Frame]:
         import av
@@ -371,9 +416,12 @@ class VideoWriter:
     and QuickTime do not play it (VLC, mpv, Chrome, OpenCV do).
 
     rate: frames/s, a hint for the encoder; the times decide. time_base: the source's, so that its stamps survive
-    exactly. sound_from: a file whose sound is copied as it is, unless mp4 cannot hold it (`sound_lost` tells).
-    reproducible: the same frames give the same bytes, slower. InputError when the place cannot be written or the disk
-    is full.
+    exactly. sound_from: a file whose sound tracks are copied as they are, with their languages; one that mp4 cannot
+    hold is converted to AAC, and one that cannot be decoded is left out (`sound`, `sound_lost` tell). preset: x264's.
+    reproducible: the same frames give the same bytes, slower.
+
+    The file is read back before it gets its name. InputError when it cannot be, when the place cannot be written, or
+    when the disk is full.
     """
 
     def __init__(
@@ -387,9 +435,10 @@ class VideoWriter:
         pixel_aspect: Fraction | None = None,
         sound_from=None,
         sound_offset_s: float = 0.0,
+        preset: str = PRESET,
         reproducible: bool = False,
     ):
-        self.path = Path(path)
+        self.path, self._preset = Path(path), preset
         if self.path.suffix.lower() not in WRITABLE:
             raise InputError(f"{self.path}: a video is written as {', '.join(WRITABLE)}; choose one of these")
         self.width, self.height, self.rate = width, height, min(max(rate, 1.0), 1000.0)
@@ -405,12 +454,14 @@ class VideoWriter:
 
         self._reformatter = VideoReformatter()
         self._replacing = replacing(self.path)
-        temporary = self._replacing.__enter__()
+        temporary = self._temporary = self._replacing.__enter__()
         try:
             options = {"movflags": "faststart"} if self.path.suffix.lower() != ".mkv" else {}
             self._container = av.open(f"file:{temporary}", "w", options=options)
             rate = Fraction(self.rate).limit_denominator(1001)
-            encoder = {"crf": str(CRF), "preset": "fast"}
+            encoder = {"crf": str(CRF), "preset": self._preset, "g": str(round(min(250, KEY_EVERY_S * self.rate + 1)))}
+            if thread_limit():
+                encoder["threads"] = str(thread_limit())
             if self.reproducible:
                 encoder |= {"threads": "1", "mbtree": "0"}  # mbtree's SIMD code reads past odd numbers of blocks
             stream = self._container.add_stream("libx264", rate=rate, options=encoder)
@@ -438,7 +489,7 @@ class VideoWriter:
         if image.shape != (self.height, self.width, 3) or image.dtype != np.uint8:
             raise ValueError(f"frames must be ({self.height}, {self.width}, 3) uint8, got {image.shape} {image.dtype}")
         try:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image))
+            frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image))  # not copied: it is converted at once
             frame = self._reformatter.reformat(
                 frame, format=self._stream.pix_fmt, dst_colorspace="ITU601", dst_color_range="MPEG"
             )
@@ -468,12 +519,31 @@ class VideoWriter:
                 if self._track and not interrupted:
                     self._track.copy_until(None)
                 if self._track:
-                    self._track.close()
+                    self._track.finish()
                 self._container.close()
+                self._read_back()
             except BaseException as failure:
                 self._discard(failure)
                 self._raise_clearly(failure)
             self._replacing.__exit__(None, None, None)
+
+    def _read_back(self) -> None:
+        """InputError unless all frames are in the file and the last one can be decoded."""
+        import av
+
+        count, last, decoded = 0, None, None
+        with suppress(InputError, av.FFmpegError), _open(self._temporary) as container:
+            stream = _video_stream(container, self._temporary)
+            for packet in container.demux(stream):
+                if packet.size and packet.pts is not None:
+                    count, last = count + 1, packet.pts if last is None else max(last, packet.pts)
+            if count == self.frames:
+                container.seek(last, stream=stream)
+                for frame in container.decode(stream):
+                    decoded = frame.pts
+        if count != self.frames or decoded != last:
+            reason = f"only {count} of its {self.frames} frames, and not the last, can be read back"
+            raise InputError(f"cannot write {self.path}: {reason}; free some space or choose another place")
 
     def _discard(self, error: BaseException) -> None:
         with suppress(Exception):
@@ -505,18 +575,32 @@ def _fine(time_base: Fraction | None) -> Fraction:
 
 
 class _SoundTrack:
-    """The sound packets of a file, put into another as they are, in step with its picture."""
+    """The sound of a file, put into another in step with its picture: each track as it is or converted to AAC."""
 
     def __init__(self, path, output, offset_s: float):
         self._input = _open(Path(path))
         self._output, self._offset_s = output, offset_s
-        streams = self._input.streams.audio
-        copied = [s for s in streams if s.codec_context is not None and s.codec_context.name in SOUND_COPIED]
-        left_out = sorted({s.codec_context.name if s.codec_context else "unknown" for s in streams if s not in copied})
-        self.state, self.lost = "copied" if copied else "none", ", ".join(left_out)
-        self._targets = {s.index: output.add_stream_from_template(s) for s in copied}
-        self._packets = _packets(self._input, tuple(copied)) if copied else iter(())
+        self._targets, self._converted, self._begun, lost = {}, set(), set(), set()  # by the input's stream index
+        for stream in self._input.streams.audio:
+            context = stream.codec_context
+            if context is not None and context.name in SOUND_COPIED:
+                target = output.add_stream_from_template(stream)
+            elif context is not None and context.sample_rate and context.layout.nb_channels:
+                target = _aac_stream(output, context)
+                self._converted.add(stream.index)
+            else:
+                lost.add(context.name if context else "unknown")
+                continue
+            self._targets[stream.index] = target
+            if "language" in stream.metadata:
+                target.metadata["language"] = stream.metadata["language"]
+        kept = tuple(stream for stream in self._input.streams.audio if stream.index in self._targets)
+        self.state = "none" if not kept else "converted" if self._converted else "copied"
+        self.lost = ", ".join(sorted(lost))
+        self._packets = _packets(self._input, kept) if kept else iter(())
         self._waiting = None
+        self._shifts = dict.fromkeys(self._targets, -offset_s)  # seconds, added to the stamps
+        self._ends: dict[int, float] = {}
 
     def copy_until(self, time_s: float | None) -> None:
         """Write the packets up to a time; None: all that are left."""
@@ -525,19 +609,56 @@ class _SoundTrack:
             self._waiting = None
             if packet is None:
                 return
-            if packet.dts is None:
+            if packet.dts is None or not packet.size:
                 continue
-            if time_s is not None and float(packet.dts * packet.time_base) - self._offset_s > time_s:
+            index, at = packet.stream_index, self._time_s(packet)
+            if time_s is not None and at > time_s:
                 self._waiting = packet
                 return
-            shift = round(self._offset_s / packet.time_base)
-            packet.dts -= shift
-            packet.pts = None if packet.pts is None else packet.pts - shift
-            packet.stream = self._targets[packet.stream_index]
+            if at < self._ends.get(index, at) - 0.5:  # the clock starts again, as in files put end to end
+                self._shifts[index] += self._ends[index] - at
+                at = self._ends[index]
+            self._ends[index] = at + float((packet.duration or 0) * packet.time_base)
+            if index in self._converted:
+                self._convert(packet)
+                continue
+            shift = round(self._shifts[index] / packet.time_base)
+            packet.dts += shift
+            packet.pts = None if packet.pts is None else packet.pts + shift
+            packet.stream = self._targets[index]
             self._output.mux(packet)
+
+    def _time_s(self, packet) -> float:
+        return float(packet.dts * packet.time_base) + self._shifts[packet.stream_index]
+
+    def _convert(self, packet) -> None:
+        import av
+
+        index = packet.stream_index
+        with suppress(av.error.InvalidDataError):  # a damaged packet leaves a gap
+            for frame in packet.decode():
+                if frame.pts is not None:
+                    frame.pts += round(self._shifts[index] / frame.time_base)
+                self._begun.add(index)
+                self._output.mux(self._targets[index].encode(frame))
+
+    def finish(self) -> None:
+        """Write what the encoders still hold, and close the input."""
+        for index in self._begun:
+            self._output.mux(self._targets[index].encode(None))
+        self.close()
 
     def close(self) -> None:
         self._input.close()
+
+
+def _aac_stream(output, context):
+    """A new AAC track for the sound that a decoder's context describes."""
+    channels = context.layout.nb_channels
+    rate = min(AAC_RATES, key=lambda rate: (rate < context.sample_rate, abs(rate - context.sample_rate)))
+    stream = output.add_stream("aac", rate=rate, layout={1: "mono", 6: "5.1", 8: "7.1"}.get(channels, "stereo"))
+    stream.codec_context.bit_rate = AAC_BITS * stream.codec_context.layout.nb_channels
+    return stream
 
 
 class CsvTable:
@@ -617,22 +738,40 @@ class VideoSummary:
     source: str
     video: Path  # the annotated one
     table: Path | None
-    frames: int  # read, recognised and written
+    frames: int  # read and written
+    measured: int  # of them analysed; on the others boxes were moved on and the rest carried
     faces: int  # rows with a face
     skipped: int  # damaged packets left out
     damaged: int  # frames with a part missing or wrong
     seconds: float  # of work
     duration_s: float  # of the video
-    sound: str  # "copied" or "none"
-    sound_lost: str  # codecs of what mp4 cannot hold, such as "pcm_s16le"; "" when nothing was left out
+    sound: str  # "copied", "converted" (some of it) or "none"
+    sound_lost: str  # codecs of what cannot be decoded; "" when nothing was left out
+    stages: dict[str, float]  # busy seconds of read, track, classify, draw, write, which overlap
 
 
-def video_rows(faces, source: str, frame: int, time_s: float) -> list[dict]:
-    """The table rows of one frame of a video, all measured; one empty row when there is no face."""
+def video_rows(faces: Faces, source: str, frame: int, time_s: float, measured: bool = True) -> list[dict]:
+    """The table rows of one frame of a video; one empty row when there is no face."""
     from fer_lib.records import empty_record, face_records
 
     rows = face_records(faces, source, frame, time_s) or [empty_record(source, frame, time_s)]
-    return [row | {"measured": 1} for row in rows]
+    return [row | {"measured": int(measured)} for row in rows]
+
+
+@contextmanager
+def saying_what_is_kept(source: str, results: list[Path], frames: Callable[[], int]) -> Iterator[None]:
+    """KeyboardInterrupt in the block, in which results are written and finished, goes on as Interrupted.
+
+    frames: how many have been written.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if count := frames():
+            kept = f"{count} frame{'' if count == 1 else 's'} of {source} are in {' and '.join(map(str, results))}"
+        else:
+            kept = f"no frame of {source} was written"
+        raise Interrupted(kept) from None
 
 
 def annotate_video(
@@ -640,8 +779,10 @@ def annotate_video(
     recognize: Callable,
     out_path,
     *,
+    smooth_s: float = SMOOTH_S,
+    every: int | None = None,
     table_path=None,
-    names: tuple[str, ...] = columns(video=True),
+    names: tuple[str, ...] | None = None,
     draw: Callable | None = None,
     source: str | None = None,
     on_rows: Callable[[list[dict]], None] | None = None,
@@ -650,22 +791,31 @@ def annotate_video(
 ) -> VideoSummary:
     """Recognise, draw and write every frame of a video, and its rows as they come.
 
-    recognize: (H, W, 3) uint8 RGB -> Faces. draw: (image, faces) -> image, default draw_faces. table_path: a CSV of the
-    columns `names`. on_rows is called once a frame with that frame's rows. on_faces is called with each analysed frame,
-    in order: (image, faces, time_s), the picture without any drawing, which it must leave as it is. source names the
-    video in the rows, default the path as given.
+    recognize: a Recognizer, or any callable (H, W, 3) uint8 RGB -> Faces. smooth_s, every: see
+    fer_lib.pipeline.Analysis, which tracks the faces; rows tell what was measured and what is carried.
+    draw: (image, faces) -> image, default draw_over; it may draw into the image. table_path: a CSV of the columns
+    `names`, default those that the recogniser fills. on_rows is called once a frame with that frame's rows. on_faces is
+    called with each analysed frame, in order: (image, faces, time_s), the picture without any drawing. It must leave
+    the picture as it is, and copy what it keeps, since it is drawn over next. source names the video in the rows,
+    default the path as given.
 
     Damaged packets in the middle are left out and counted in the summary, for the caller to warn of: the video counts
-    as done. One whose end is missing is refused. Nothing but one frame is held in memory. KeyboardInterrupt finishes
-    video and table so far, then goes on. InputError when the video cannot be used or the output cannot be written: then
-    nothing stands under the final names.
+    as done. One whose end is missing is refused. Only some dozen frames are held in memory. KeyboardInterrupt finishes
+    video and table so far, then goes on as Interrupted, which says how far that is. InputError when the video cannot be
+    used or the output cannot be written: then nothing stands under the final names.
     """
     if draw is None:
-        from fer_lib.annotate import draw_faces as draw
+        from fer_lib.annotate import draw_over as draw
+    if names is None:
+        kinds = {kind: getattr(recognize, kind, False) for kind in ("va", "age")}
+        names = columns(video=True, smoothed=smooth_s > 0, **kinds)
 
     source = str(path) if source is None else source
-    begun, face_count = time.monotonic(), 0
+    begun, face_count, measured_count, stages = time.monotonic(), 0, 0, {"draw": 0.0, "write": 0.0}
+    table_path, writer = None if table_path is None else Path(table_path), None
     with ExitStack() as stack:
+        results = [path for path in (Path(out_path), table_path) if path is not None]
+        stack.enter_context(saying_what_is_kept(source, results, lambda: writer.frames if writer else 0))
         video = stack.enter_context(VideoReader(path))
         for target in (out_path, table_path):
             if target is not None and Path(target).resolve() == video.path.resolve():
@@ -685,26 +835,32 @@ def annotate_video(
                 sound_offset_s=video.offset_s,
             )
         )
-        for frame in video:
-            faces = recognize(frame.image)
-            if on_faces is not None:
+        analysis = stack.enter_context(Analysis(video, recognize, smooth_s, every))
+        for frame, faces, measured in analysis:
+            started = time.perf_counter()
+            if on_faces is not None and measured:
                 on_faces(frame.image, faces, frame.time_s)
             annotated = draw(frame.image, faces)
-            rows = video_rows(faces, source, frame.index, frame.time_s)
+            rows = video_rows(faces, source, frame.index, frame.time_s, measured)
+            drawn = time.perf_counter()
             with uninterrupted():  # so that video and tables end with the same frame
                 writer.write(annotated, frame.time_s, frame.duration_s)
                 if table is not None:
                     table.write(rows)
                 if on_rows is not None:
                     on_rows(rows)
+            stages["draw"] += drawn - started
+            stages["write"] += time.perf_counter() - drawn
             face_count += len(faces)
+            measured_count += measured
             bar.step()
-    seconds, table_path = time.monotonic() - begun, None if table_path is None else Path(table_path)
+    seconds = time.monotonic() - begun
     return VideoSummary(
         source=source,
         video=Path(out_path),
         table=table_path,
         frames=writer.frames,
+        measured=measured_count,
         faces=face_count,
         skipped=video.skipped,
         damaged=video.damaged,
@@ -712,4 +868,5 @@ def annotate_video(
         duration_s=video.duration_s,
         sound=writer.sound,
         sound_lost=writer.sound_lost,
+        stages=analysis.stages | stages,
     )

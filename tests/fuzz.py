@@ -919,9 +919,10 @@ def decode(path: Path) -> Decoded:
 
 
 def judge_video(case: Case, done: Done, notes: list[str]) -> None:
-    rows = read_table(case.folder / "t.csv", columns(video=True))
+    names = columns(video=True, smoothed=True)
+    rows = read_table(case.folder / "t.csv", names)
     target = case.folder / "out" / output_name(case)
-    if read_table(target.with_suffix(".csv"), columns(video=True)) != rows:
+    if read_table(target.with_suffix(".csv"), names) != rows:
         raise Wrong("the video's own table is not the one of all inputs")
     before, after, original = decode(case.folder / case.given), decode(target), decode(case.whole)
     if after.trouble:

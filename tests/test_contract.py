@@ -16,6 +16,7 @@ from fer_lib.detect import DETECTORS
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS, Faces
 from fer_lib.files import OutputNames
 from fer_lib.notebook import notebook_parameters
+from fer_lib.track import SMOOTH_S
 from fer_lib.weights import DEFAULT_MODEL, FAST_FILES, KERAS_FILE, PIPELINE_FILE, WEIGHTS, Card, load_card, model_names
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -83,7 +84,11 @@ def test_commands_and_options():
     shared = set("--out --csv --json --parquet --va --va-scale --model --detector --cascade --min-face".split())
     shared |= {"--uncertain-below", "--balanced", "--age"}
     assert shared | {"--show", "--explain", "--genuine"} <= options_of("photo") and shared <= options_of("video")
-    assert shared | {"--camera", "--snapshot"} <= options_of("webcam")
+    several = {"--jobs", "--dask", "--resume", "--summary", "--plot", "--report", "--sequence"}
+    assert several | {"--smooth", "--every"} <= options_of("video")
+    assert shared | {"--camera", "--snapshot", "--smooth"} <= options_of("webcam")
+    helps = [" ".join(cli._parsers()[1][name].format_help().split()) for name in ("video", "webcam")]
+    assert all(f"(default {SMOOTH_S}, 0:" in text for text in helps)
     assert set("--model --data --split --ferplus --json".split()) <= options_of("evaluate")
     assert DETECTORS == ("haar", "blazeface", "dnn")
     assert (cli.OK, cli.WRONG, cli.INTERRUPTED) == (0, 2, 130)

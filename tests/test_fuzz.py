@@ -151,8 +151,8 @@ def without_middle(data):
 
 
 def scratched(data):
-    """Other bytes in the middle, where a frame is."""
-    return data[: len(data) // 2] + b"\xff" * 99 + data[len(data) // 2 + 99 :]
+    """Other bytes in the middle, where a frame is, and over its end."""
+    return data[: len(data) // 2] + b"\xff" * 4000 + data[len(data) // 2 + 4000 :]
 
 
 def small_picture(_):

@@ -5,8 +5,11 @@ Skipped where the machine has no Xvfb or the headless OpenCV; where CI is "true"
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +28,7 @@ from PIL import Image, ImageGrab
 
 from fer_lib.camera import open_camera
 from fer_lib.images import read_image
+from fer_lib.video import VideoReader
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Xvfb is for Linux")
 
@@ -182,6 +186,39 @@ def test_camera_window_shows_saves_and_quits(screen, film, tmp_path):
     difference = np.abs(picture - saved)
     difference[270:, :140] = 0  # the frame rate
     assert np.median(difference) <= 1 and difference.mean() < 3  # the shown frame is an annotated one, point by point
+
+
+@pytest.mark.usefixtures("ctrl_c_is_heeded")
+@pytest.mark.parametrize("how", ["r", "q", "Ctrl-C"])
+def test_camera_window_records(screen, film, tmp_path, how):
+    """r begins, r, q or Ctrl-C ends; meanwhile a mark stands in the window and not in the recording."""
+    video = tmp_path / "film_fer.mp4"
+    with running(screen, "webcam_fer.py", "--camera", film, "--out", tmp_path) as process:
+        shown(screen)
+        screen.press("fer", "r")
+        begun = until(lambda: list(tmp_path.glob(".film_fer.part-*.csv")), "r records")[0]
+        until(lambda: (np.abs(shown(screen)[:16, :16] - (235, 30, 30)).max(axis=2) < 40).any(), "a red dot")
+        until(lambda: begun.stat().st_size, "rows")
+        if how == "Ctrl-C":
+            process.send_signal(signal.SIGINT)
+        else:
+            screen.press("fer", how)
+            until(video.exists, f"{how} ends the recording")
+            if how == "r":
+                screen.press("fer", "q")
+        code, _, error = finished(process)
+    lines = error.splitlines()
+    assert code == (130 if how == "Ctrl-C" else 0) and lines[0] == f"recording {video}"
+    assert re.fullmatch(r"recorded \d+ frames?", lines[1]) and len(lines) == 2 + (how == "Ctrl-C"), error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film_fer.csv", "film_fer.mp4"]
+    with VideoReader(video) as reader:
+        frames = list(reader)
+    with open(video.with_suffix(".csv"), newline="", encoding="utf-8") as file:
+        times = [float(row["time_s"]) for row in csv.DictReader(file)]
+    assert np.allclose([frame.time_s for frame in frames], times, atol=0.002) and times[0] == 0
+    with VideoReader(film) as reader:
+        plain = next(iter(reader)).image[:16, :90].astype(int)
+    assert all(np.abs(frame.image[:16, :90] - plain).mean() < 5 for frame in frames)  # no mark
 
 
 @pytest.mark.parametrize("how", ["Escape", "cross"])

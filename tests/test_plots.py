@@ -16,6 +16,7 @@ from PIL import Image  # noqa: E402
 
 from fer_lib import plots  # noqa: E402
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS  # noqa: E402
+from fer_lib.series import Series  # noqa: E402
 
 LONG = "PrivateTest, fer2013 head, two-stage training and averaged weights, three seeds (demo data)"
 TWENTY = [f"class {i}" for i in range(20)]
@@ -279,6 +280,8 @@ CASES = {
         np.arange(99.0), dict.fromkeys(TWENTY[:8], probability(99, 9)), EMOTIONS, ACTED, LONG
     ),
     "timeline of nothing": lambda: plots.timeline([], {}, EMOTIONS, [], "none"),
+    "film": lambda: plots.faces_over_time(Series.of(film(9)), LONG),
+    "film without faces": lambda: plots.faces_over_time(Series.of([]), LONG),
     "gallery": lambda: plots.gallery(PICTURES, [8] * 7, probability(7, 9), EMOTIONS, LONG),
     "gallery of nothing": lambda: plots.gallery([], [], np.zeros((0, 9)), EMOTIONS, "none"),
 }
@@ -316,3 +319,45 @@ def test_figures_say_where_there_are_no_rows():
     ):
         figure = CASES[f"{case} of nothing"]()
         assert "no rows" in [text for axes in figure.axes for text in texts(axes.texts)], case
+
+
+def film(faces: int, va: bool = True):
+    """Ten seconds at 10 frames/s: face k is happy, then sad, and is gone for k seconds at the start."""
+    for frame in range(100):
+        known = [k for k in range(faces) if frame >= 10 * k]
+        for k in known:
+            name = "happy" if frame < 60 else "sad"
+            row = {"source": "a.mp4", "frame": frame, "time_s": frame / 10, "face_id": k, "emotion": name, name: 0.75}
+            yield row | {"fear": 0.01} | ({"valence": 0.5, "arousal": -0.25} if va else {})
+        if not known:
+            yield {"source": "a.mp4", "frame": frame, "time_s": frame / 10}
+
+
+def test_faces_over_time_has_a_row_per_emotion_and_a_panel_per_face():
+    figure = plots.faces_over_time(Series.of(film(2)), "a film")
+    emotions, va, later, _ = figure.axes
+    assert texts(emotions.get_yticklabels()) == ["sad", "happy"]  # from below; fear is never probable
+    happy, sad = (it.get_paths()[0].vertices for it in emotions.collections)
+    for points, ground, (start, end) in ((happy, 1, (0, 6)), (sad, 0, (6, 10))):
+        filled = points[points[:, 1] > ground + 0.01]
+        assert np.unique(filled[:, 1]).tolist() == pytest.approx([ground + 0.92 * 0.75])
+        assert (filled[:, 0].min(), filled[:, 0].max()) == pytest.approx((start, end))
+    assert later.collections[0].get_paths()[0].get_extents().x0 == pytest.approx(1)
+    assert later.get_title(loc="left") == "face 1, seen for 9.0 s"
+    assert [np.unique(line.get_ydata()).tolist() for line in va.lines] == [[0.5], [-0.25]]
+    assert legend(figure) == ["valence", "arousal"] and va.lines[0].get_linestyle() != va.lines[1].get_linestyle()
+    assert figure.get_suptitle() == "a film"
+
+
+def test_faces_over_time_of_many_faces_and_of_none():
+    figure = plots.faces_over_time(Series.of(film(9, va=False)), "a film")
+    assert len(figure.axes) == 6 and not figure.legends
+    assert figure.get_suptitle().replace("\n", " ") == "a film: 3 more, seen for 5.0 s or less, left out"
+    for rows in (film(0), []):
+        (axes,) = plots.faces_over_time(Series.of(rows)).axes
+        assert "no rows" in texts(axes.texts)
+
+
+def test_plot_video_leaves_a_picture_and_no_figure(tmp_path):
+    plots.plot_video(film(1), tmp_path / "a.png", "a film")
+    assert np.asarray(Image.open(tmp_path / "a.png").convert("L")).std() > 10 and not plt.get_fignums()

@@ -8,9 +8,10 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import PHOTOS
+from conftest import PHOTOS, ROOT
 
 from fer_lib.affect import ADFES_POINTS
+from fer_lib.benchmark import MOST_LOST
 from fer_lib.detect import crop_faces
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS
@@ -18,7 +19,7 @@ from fer_lib.framing import turned
 from fer_lib.images import read_image
 from fer_lib.models import va_head
 from fer_lib.recognize import Recognizer, balanced
-from fer_lib.runtime import export_fast
+from fer_lib.runtime import BFLOAT16_MODELS, export_fast
 from fer_lib.weights import EYES_LEVEL, KERAS_FILE, load_card, save_keras
 
 PRIOR = dict(zip(EMOTIONS, (0.1, 0.02, 0.02, 0.06, 0.3, 0.3, 0.1, 0.05, 0.05), strict=True))
@@ -216,3 +217,17 @@ def test_a_photo_of_any_size_has_the_same_faces(default, name, longer):
     np.testing.assert_allclose(faces.xyxy / scale, expected.xyxy, atol=0.2 * side)
     answers = list(zip(*(found.top()[0] for found in (expected, faces)), strict=True))
     assert [pair for pair in answers if "happy" in pair] == [("happy", "happy")] * (name != "grace_hopper.jpg")
+
+
+def test_quick_runtime_is_for_models_that_lose_nothing_by_it():
+    measured = json.loads((ROOT / "results" / "02_benchmark" / "metrics.json").read_text())["precision"]
+    for name in BFLOAT16_MODELS:
+        full, half = (measured[name][precision]["accuracy"] for precision in ("float32", "bfloat16"))
+        assert all(full[head] - half[head] < MOST_LOST for head in full), name
+
+
+def test_quick_recogniser_says_nearly_the_same(photo):
+    exact, quick = Recognizer(va=True)(photo), Recognizer(va=True, runtime="quick")(photo)
+    assert (exact.xyxy == quick.xyxy).all()
+    # bfloat16 has 8 bits: some hundredths at most, on a face of which the model is sure
+    assert np.abs(exact.emotion - quick.emotion).max() < 0.03 and np.abs(exact.va - quick.va).max() < 0.05

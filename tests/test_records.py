@@ -9,11 +9,12 @@ import pandas
 import pyarrow.parquet
 import pytest
 
+from fer_lib import records
 from fer_lib.affect import ADFES_POINTS, expected_va, from_seven, to_seven
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS, Faces
 from fer_lib.files import OutputNames, replacing
-from fer_lib.records import columns, empty_record, face_records, write_table
+from fer_lib.records import columns, empty_record, face_records, typed, write_table
 
 
 def two_faces(labels=EMOTIONS):
@@ -83,6 +84,39 @@ def test_an_empty_table_has_its_header(tmp_path):
     write_table(tmp_path / "t.parquet", [], columns())
     assert (tmp_path / "t.csv").read_text().strip() == ",".join(columns())
     assert list(pandas.read_parquet(tmp_path / "t.parquet").columns) == list(columns())
+
+
+def test_json_is_the_list_as_json_writes_it(tmp_path):
+    names = ("source", "frame", "emotion")
+    rows = [{"source": 'ä"\n b', "frame": 0}, {"source": "b", "frame": 1, "emotion": "sad"}]
+    write_table(tmp_path / "t.json", iter(rows), names)
+    listed = [{name: row.get(name) for name in names} for row in rows]
+    assert (tmp_path / "t.json").read_text() == json.dumps(listed, indent=1, ensure_ascii=False) + "\n"
+    write_table(tmp_path / "t.json", [], names)
+    assert (tmp_path / "t.json").read_text() == "[]\n"
+
+
+def test_parquet_is_written_in_parts(tmp_path, monkeypatch):
+    """Five rows, two at a time, of which the second two have no face; a column empty in a part keeps its type."""
+    rows = face_records(two_faces(), "a") + [empty_record("a", n, n / 25) for n in (1, 2)] + [{"source": "b", "x": 7}]
+    write_table(tmp_path / "whole.parquet", rows, columns())
+    monkeypatch.setattr(records, "ROWS_AT_ONCE", 2)
+    write_table(tmp_path / "parts.parquet", iter(rows), columns())
+    whole, parts = (pandas.read_parquet(tmp_path / f"{name}.parquet") for name in ("whole", "parts"))
+    pandas.testing.assert_frame_equal(whole, parts)
+    assert len(parts) == 5 and pyarrow.parquet.ParquetFile(tmp_path / "parts.parquet").num_row_groups == 3
+
+
+def test_csv_rows_get_their_types_back(tmp_path):
+    rows = [*face_records(two_faces(), "007", 3, 0.1), empty_record("007", 4, 0.2)]
+    write_table(tmp_path / "t.csv", rows, columns())
+    with open(tmp_path / "t.csv", newline="", encoding="utf-8") as file:
+        again = [typed(row) for row in csv.DictReader(file)]
+    assert again == rows and [list(map(type, row.values())) for row in again] == [
+        list(map(type, row.values())) for row in rows
+    ]
+    with pytest.raises(InputError, match="a.mp4: .*'much'; give the table as it was written"):
+        typed({"source": "a.mp4", "happy": "much"})
 
 
 def test_another_suffix_is_refused(tmp_path):

@@ -6,7 +6,6 @@ import os
 import re
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -244,7 +243,8 @@ def test_video(capsys, tmp_path, short_video):
     code, out, error = run(capsys, "video", short_video, "va", "--out", tmp_path, "--json", tmp_path / "all.json")
     assert code == 0 and "25 frames" in out, error
     rows = list(csv.DictReader(open(tmp_path / "clip_fer.csv")))
-    assert list(rows[0]) == list(columns(va=True, video=True))
+    assert list(rows[0]) == list(columns(va=True, video=True, smoothed=True))
+    assert {int(row["frame"]) for row in rows if row["measured"] == "0"} > {1, 2}
     assert sorted({int(row["frame"]) for row in rows}) == list(range(25))
     assert float(rows[-1]["time_s"]) == pytest.approx(24 / 25)
     assert any(row["emotion"] == "happy" for row in rows)
@@ -253,6 +253,19 @@ def test_video(capsys, tmp_path, short_video):
 
     with VideoReader(tmp_path / "clip_fer.mp4") as video:
         assert (video.width, video.height, len(list(video))) == (320, 180, 25)
+
+
+def test_video_every_nth_frame_without_smoothing(capsys, tmp_path, short_video, tiny_model):
+    options = ("--model", tiny_model, "--smooth", "0", "--every", "5", "--out", tmp_path)
+    code, _, error = run(capsys, "video", short_video, *options)
+    assert code == 0, error
+    rows = list(csv.DictReader(open(tmp_path / "clip_fer.csv")))
+    assert list(rows[0]) == list(columns(video=True))
+    assert {int(row["frame"]) for row in rows if row["measured"] == "1"} == set(range(0, 25, 5))
+    assert {int(row["frame"]) for row in rows} == set(range(25))
+    for wrong in (("--every", "0"), ("--every", "two"), ("--smooth=-1",), ("--smooth", "nan")):
+        assert wrong[0].split("=")[0] in refused(capsys, "video", short_video, *wrong, "--out", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_camera_without_a_screen_writes_instead(tmp_path, short_video):
@@ -318,10 +331,10 @@ def test_no_input_of_the_run_is_overwritten(capsys, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jpg", "a_fer.jpg", "a_fer_2.jpg", "a_fer_fer.jpg"]
 
 
-def test_a_failed_video_leaves_its_name(capsys, tmp_path, short_video):
+def test_a_failed_video_keeps_its_name(capsys, tmp_path, short_video):
     missing = tmp_path / "none" / short_video.name
     code, out, error = run(capsys, "video", missing, short_video, "--out", tmp_path / "out")
-    assert code == 2 and sorted(p.name for p in (tmp_path / "out").iterdir()) == ["clip_fer.csv", "clip_fer.mp4"]
+    assert code == 2 and sorted(p.name for p in (tmp_path / "out").iterdir()) == ["clip_fer_2.csv", "clip_fer_2.mp4"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes and /dev/full are Unix")
@@ -638,29 +651,6 @@ def test_damaged_weights(capsys, tmp_path):
         weights.write_bytes(content)
         assert word in refused(capsys, "photo", HOPPER, "--model", model, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_interruption(short_video, tmp_path, ctrl_c_is_heeded):
-    """Ctrl-C in a video: exit 130, and what was done so far plays."""
-    from fer_lib.demo_video import make_demo_video
-    from fer_lib.video import VideoReader
-
-    long_video = make_demo_video([HOPPER], tmp_path / "long.mp4", seconds=40, size=(320, 180))
-    table = tmp_path / "all.json"
-    command = [sys.executable, "video_fer.py", str(long_video), "--out", str(tmp_path / "out"), "--json", str(table)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not list((tmp_path / "out").glob(".long_fer.part*.csv")):
-        time.sleep(0.05)
-    time.sleep(1.5)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in error, error
-    rows = list(csv.DictReader(open(tmp_path / "out" / "long_fer.csv")))
-    with VideoReader(tmp_path / "out" / "long_fer.mp4") as video:
-        frames = len(list(video))
-    assert 0 < frames < 1000 and abs(frames - 1 - int(rows[-1]["frame"])) <= 1
-    assert abs(len(json.loads(table.read_text())) - len(rows)) <= 1
 
 
 def test_without_the_packages():

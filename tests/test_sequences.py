@@ -151,8 +151,10 @@ def test_a_film_becomes_a_table_of_sequences(tmp_path):
     with open(tmp_path / "out" / "film_fer_sequence.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS and [row["window"] for row in rows] == ["0", "1", "2"]
-    assert rows[0]["emotion"] == "neutral" and rows[0]["frames"] == "30"  # a still face is at rest
-    assert "film.mp4: face 0, 0.0 to 1.2 s: neutral" in done.stdout and "film_fer_sequence.csv" in done.stdout
+    assert rows[0]["emotion"] == "neutral" and rows[0]["frames"] == "10"  # a still face is at rest, seen ten times a s
+    with open(tmp_path / "out" / "film_fer.csv", newline="") as file:
+        assert {row["face_id"] for row in csv.DictReader(file)} == {rows[0]["face_id"]}
+    assert "film.mp4: face 0, 0.0 to 1.1 s: neutral" in done.stdout and "film_fer_sequence.csv" in done.stdout
     empty = make_film(tmp_path / "empty.mp4", np.zeros((64, 64, 3), np.uint8), 3)
     done = run_script("video_fer.py", empty, "--sequence", "--out", tmp_path / "out")
     assert done.returncode == 0 and (tmp_path / "out" / "empty_fer_sequence.csv").read_text().count("\n") == 1

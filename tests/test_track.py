@@ -123,6 +123,15 @@ def test_who_returns_within_the_longest_gap_is_known_by_the_look():
     assert visit(0, 4.1) == [1], "too late"
 
 
+def test_a_picture_that_stands_for_long_is_no_absence():
+    """As in a recording of a screen, or with --every; then the looks must agree, as somebody else may have come."""
+    for second, wanted in ((0, 0), (1, 1)):
+        tracker = Tracker()
+        for i in range(10):
+            tracker(boxes((160, 90)), i / 25, picture((0, 160, 90)))
+        assert ids(tracker(boxes((165, 90)), 60.0, picture((second, 165, 90)))) == [wanted]
+
+
 def test_after_a_cut_only_the_look_counts():
     other = np.rot90(EMPTY, 2)
     for second, wanted in ((1, 1), (0, 0)):
@@ -132,6 +141,22 @@ def test_after_a_cut_only_the_look_counts():
         shot = picture((second, 160, 90), ground=other)
         assert ids(tracker(boxes((160, 90)), 10 / 25, shot)) == [wanted]
         assert ids(tracker.boxes(10 / 25)) == [wanted], "who was not found after the cut is nowhere"
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_one_shot_fades_into_another(who):
+    """Over half a second, so that no two pictures are unlike: another person has another number, the same keeps it."""
+    tracker, other = Tracker(), np.rot90(EMPTY, 2)
+    for i in range(60):
+        share = np.clip((i - 20) / 12, 0, 1)
+        before, after = picture((0, 160, 90)), picture((who, 160, 90), ground=other)
+        image = np.round((1 - share) * before + share * after).astype(np.uint8)
+        found = tracker(boxes((160, 90)), i / 25, image)
+        if i < 20 or i >= 45:
+            assert ids(found) == [who if i >= 45 else 0] == ids(tracker.boxes(i / 25, image)), i
+    if who == 1:  # the first one comes back beside the other
+        both = picture((0, 60, 60), (1, 160, 90), ground=other)
+        assert ids(tracker(boxes((60, 60), (160, 90)), 60 / 25, both)) == [0, 1]
 
 
 def test_a_cut_between_detections_leaves_no_boxes():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -13,10 +14,11 @@ import av
 import numpy as np
 import pytest
 
+from fer_lib import cli
 from fer_lib import video as video_module
 from fer_lib.demo_video import main as demo_main
 from fer_lib.demo_video import make_demo_video
-from fer_lib.errors import InputError
+from fer_lib.errors import InputError, Interrupted
 from fer_lib.faces import EMOTIONS, Faces
 from fer_lib.video import CsvTable, VideoReader, VideoWriter, annotate_video, check_video
 
@@ -143,12 +145,13 @@ def test_annotated_video_has_every_frame_at_its_time(tmp_path, name, how):
     summary = annotate_video(source, one_face, out, table_path=table, progress=False)
 
     truth = stamps(source)
-    assert summary.frames == summary.faces == 40 and summary.skipped == 0
+    assert summary.frames == summary.faces == 40 and summary.skipped == 0 and summary.sound == "none"
     assert np.abs(np.array(stamps(out)) - truth).max() < 1e-6  # the source's time base, made finer, holds them exactly
     rows = rows_of(table)
     assert [int(row["frame"]) for row in rows] == list(range(40))
     assert np.abs(np.array([float(row["time_s"]) for row in rows]) - truth).max() < 0.001
     assert {row["measured"] for row in rows} == {"1"} and {row["emotion"] for row in rows} == {"happy"}
+    assert {row["face_id"] for row in rows} == {"0"} and {row["happy_raw"] for row in rows} == {"0.6"}
     with VideoReader(source) as before, VideoReader(out) as after:
         assert (after.width, after.height, after.frames) == (before.width, before.height, 40)
         assert abs(after.duration_s - before.duration_s) <= 1 / 25
@@ -279,37 +282,117 @@ def test_sound_is_copied_and_may_be_longer_than_the_picture(tmp_path):
     assert np.allclose([t for t, _ in before], [t for t, _ in after], atol=0.001)
 
 
-def test_sound_that_mp4_cannot_hold_is_left_out_and_told(tmp_path):
-    source = tmp_path / "pcm.avi"
-    with av.open(str(source), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
+def make_film_with_sounds(path, *tracks, count=25) -> Path:
+    """tracks: (codec, language, frequency in Hz, seconds) each, at 16 kHz."""
+    kinds = {"aac": "fltp", "pcm_s16le": "s16", "pcm_f32le": "flt"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        sound = container.add_stream("pcm_s16le", rate=8000, layout="mono")
-        container.start_encoding()
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 3200), np.int16), format="s16", layout="mono")
-        frame.sample_rate, frame.pts = 8000, 0
-        container.mux(sound.encode(frame))
-        for index in range(10):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(index, 96, 64))))
+        sounds = [container.add_stream(codec, rate=16000, layout="mono") for codec, *_ in tracks]
+        for sound, (_, language, *_) in zip(sounds, tracks, strict=True):
+            sound.metadata["language"] = language
+        for sound, (codec, _, hertz, seconds) in zip(sounds, tracks, strict=True):
+            for begin in range(0, int(seconds * 16000), 1024):
+                wave = np.sin(np.arange(begin, begin + 1024) / 16000 * 2 * np.pi * hertz)[None] / 2
+                wave = (wave * 32767).astype(np.int16) if "s16" in codec else wave.astype(np.float32)
+                frame = av.AudioFrame.from_ndarray(wave, format=kinds[codec], layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = 16000, begin, Fraction(1, 16000)
+                container.mux(sound.encode(frame))
+            container.mux(sound.encode(None))
+        for index in range(count):
+            frame = av.VideoFrame.from_ndarray(picture(index, 96, 64))
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return Path(path)
+
+
+def heard(path, track: int) -> tuple[str, str, float, float]:
+    """(codec, language, seconds, loudest frequency in Hz) of one sound track."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[track]
+        wave = np.concatenate([frame.to_ndarray().astype(float)[0] for frame in container.decode(stream)])
+        spectrum = np.abs(np.fft.rfft(wave[4096:12288]))
+        loudest = spectrum.argmax() * stream.rate / 8192
+        return stream.codec_context.name, stream.metadata.get("language", ""), len(wave) / stream.rate, loudest
+
+
+def test_sound_that_mp4_cannot_hold_is_converted(tmp_path):
+    source = make_film_with_sounds(tmp_path / "pcm.mkv", ("pcm_s16le", "eng", 500, 2.0))
     summary = annotate_video(source, no_face, tmp_path / "o.mp4", progress=False)
-    assert (summary.sound, summary.sound_lost) == ("none", "pcm_s16le")
-    assert len(stamps(tmp_path / "o.mp4")) == 10
+    assert (summary.sound, summary.sound_lost) == ("converted", "")
+    codec, _, seconds, hertz = heard(tmp_path / "o.mp4", 0)
+    assert codec == "aac" and seconds == pytest.approx(2.0, abs=0.15) and hertz == pytest.approx(500, abs=4)
+    assert len(stamps(tmp_path / "o.mp4")) == 25
+
+
+def test_all_sound_tracks_are_kept_with_their_languages(tmp_path):
+    tracks = ("aac", "eng", 400, 1.0), ("pcm_f32le", "fra", 600, 1.0), ("aac", "deu", 800, 1.5)
+    source = make_film_with_sounds(tmp_path / "three.mkv", *tracks)
+    summary = annotate_video(source, no_face, tmp_path / "o.mp4", progress=False)
+    assert summary.sound == "converted"
+    found = [heard(tmp_path / "o.mp4", number) for number in range(3)]
+    assert [(codec, language) for codec, language, *_ in found] == [("aac", "eng"), ("aac", "fra"), ("aac", "deu")]
+    for (*_, seconds, hertz), (*_, wanted_hertz, wanted_s) in zip(found, tracks, strict=True):
+        assert seconds == pytest.approx(wanted_s, abs=0.15) and hertz == pytest.approx(wanted_hertz, abs=4)
+
+
+def test_long_gaps_between_frames_stay(tmp_path):
+    """As a recording of a screen: nothing happens for seconds, then much."""
+    times = [0, 40, 80, 5000, 5040, 5100, 17000, 17020]
+    source = make_video(tmp_path / "a screen.mkv", count=8, stamps_ms=times)
+    summary = annotate_video(source, one_face, tmp_path / "o.mp4", table_path=tmp_path / "o.csv", progress=False)
+    assert summary.frames == 8
+    assert np.allclose(stamps(tmp_path / "o.mp4"), stamps(source), atol=1e-6)
+    rows = rows_of(tmp_path / "o.csv")
+    assert [float(row["time_s"]) for row in rows] == pytest.approx(np.array(times) / 1000, abs=1e-3)
+    assert [row["face_id"] for row in rows] == ["0"] * 8  # each picture stood until the next: nobody was away
 
 
 def test_corrupt_packet_in_the_middle_is_skipped_and_counted(tmp_path):
-    source = make_video(tmp_path / "scratched.mp4", options={"g": "1"}, noise=True)
-    with av.open(str(source)) as container:
-        packets = [(p.pos, p.size, p.pts) for p in container.demux(video=0) if p.size]
-    content = bytearray(source.read_bytes())
-    position, size, _ = packets[20]
-    content[position : position + size] = bytes([0xFF]) * size
-    source.write_bytes(content)
+    source = _scratch(make_video(tmp_path / "scratched.mp4", options={"g": "1"}, noise=True))
     table = tmp_path / "o.csv"
     summary = annotate_video(source, one_face, tmp_path / "o.mp4", table_path=table, progress=False)
     assert (summary.frames, summary.skipped) == (39, 1)
     times = [round(float(row["time_s"]) * 25) for row in rows_of(table)]
     assert times == [n for n in range(40) if n != 20]
+
+
+def _scratch(path: Path) -> Path:
+    """Frame 20, a picture of its own, becomes bytes that mean nothing."""
+    with av.open(str(path)) as container:
+        position, size = [(p.pos, p.size) for p in container.demux(video=0) if p.size][20]
+    content = bytearray(path.read_bytes())
+    content[position : position + size] = bytes([0xFF]) * size
+    path.write_bytes(content)
+    return path
+
+
+def test_a_folder_of_odd_videos(tiny_model, tmp_path, capsys):
+    """All of them by one call of the script: only the scratched one has a note, and nobody an error."""
+    folder, out = tmp_path / "ünï cödé and spaces", tmp_path / "out"
+    folder.mkdir()
+    make_video(folder / "variable rate.mp4", stamps_ms=VARIABLE)
+    make_video(folder / "turned.mp4", rotation=90)
+    make_video(folder / "odd.mp4", size=(97, 63), pixels="yuv444p")
+    make_video(folder / "ten bits.mkv", pixels="yuv420p10le")
+    make_video(folder / "long sound.mp4", sound_s=3.0)
+    tracks = ("aac", "eng", 400, 1.0), ("pcm_s16le", "fra", 600, 1.0)
+    make_film_with_sounds(folder / "two sounds.mkv", *tracks, count=40)
+    _scratch(make_video(folder / "scratched.mp4", options={"g": "1"}, noise=True))
+    arguments = ["video", str(folder), "--out", str(out), "--model", str(tiny_model), "--detector", "haar"]
+    code = cli.main(arguments)
+    told, errors = capsys.readouterr()
+    assert code == 0 and told.count("40 frames, ") == 6 and told.count("39 frames, ") == 1, errors
+    notes = [line for line in errors.splitlines() if "frames/s" not in line]
+    assert len(notes) == 1 and "scratched.mp4: 1 damaged packet could not be decoded" in notes[0]
+    names = [f"{path.stem}_fer" for path in folder.iterdir()]
+    assert left_behind(out) == sorted(f"{name}{end}" for name in names for end in (".csv", ".mp4"))
+    sounds = {}
+    for name in names:
+        with av.open(str(out / f"{name}.mp4")) as container:
+            sounds[name] = len(container.streams.audio)
+    assert {name: count for name, count in sounds.items() if count} == {"long sound_fer": 1, "two sounds_fer": 2}
 
 
 def test_frame_that_ffmpeg_mends_is_kept_and_counted(tmp_path):
@@ -432,11 +515,69 @@ def test_interrupt_keeps_a_video_that_plays_and_its_table(tmp_path):
         seen.append(1)
         return one_face(image)
 
-    with pytest.raises(KeyboardInterrupt):
-        annotate_video(source, interrupted, tmp_path / "o.mp4", table_path=tmp_path / "o.csv", progress=False)
+    out, table = tmp_path / "o.mp4", tmp_path / "o.csv"
+    with pytest.raises(Interrupted, match=re.escape(f"15 frames of {source} are in {out} and {table}")):
+        annotate_video(source, interrupted, out, table_path=table, progress=False)
     assert len(rows_of(tmp_path / "o.csv")) == len(stamps(tmp_path / "o.mp4")) == 15
     with VideoReader(tmp_path / "o.mp4") as video:
         assert video.duration_s == pytest.approx(0.6, abs=0.04)
+
+
+def test_interrupt_before_the_first_frame_leaves_nothing(tmp_path):
+    source = make_video(tmp_path / "a.mp4", count=5)
+
+    def interrupted(image):
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="no frame of .*a.mp4 was written"):
+        annotate_video(source, interrupted, tmp_path / "out" / "o.mp4", progress=False)
+    assert left_behind(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("constant.mp4", {"count": 120}),
+        ("variable.mkv", {"stamps_ms": [100 + 3 * t for t in VARIABLE]}),
+        ("old.avi", {"codec": "mpeg4"}),
+        ("tv.ts", {}),
+        ("turned.mp4", {"rotation": 90}),
+    ],
+)
+def test_single_pictures_are_those_of_the_whole_reading(tmp_path, name, how):
+    """By jumps or, as in an AVI and a transport stream, by reading on."""
+    path = make_video(tmp_path / name, **how)
+    with VideoReader(path) as film:
+        frames = list(film)
+    for indices in ([0], [39, 3, 4, 17], [len(frames) - 1, 1]):
+        with VideoReader(path) as film:
+            found = list(film.pictures({index: round(frames[index].time_s, 6) for index in indices}))
+        assert [index for index, _ in found] == sorted(indices)
+        assert all((image == frames[index].image).all() for index, image in found)
+
+
+def test_a_picture_is_found_without_decoding_all(tmp_path):
+    path, decoded = make_video(tmp_path / "long.mp4", count=500, options={"g": "25"}), []
+    with VideoReader(path) as film:
+        upright = film._upright
+        film._upright = lambda frame: decoded.append(frame) or upright(frame)
+        ((index, _),) = film.pictures({430: 430 / 25})
+    assert index == 430 and len(decoded) == 1
+
+
+def test_written_file_that_cannot_be_read_back_is_no_success(tmp_path, monkeypatch):
+    source, out = make_video(tmp_path / "a.mp4", count=20, noise=True), tmp_path / "out"
+    close = VideoWriter._read_back
+
+    def spoilt(writer):
+        content = writer._temporary.read_bytes()
+        writer._temporary.write_bytes(content[: len(content) // 2])
+        close(writer)
+
+    monkeypatch.setattr(VideoWriter, "_read_back", spoilt)
+    with pytest.raises(InputError, match="cannot write .*o.mp4: .*read back; free some space"):
+        annotate_video(source, no_face, out / "o.mp4", table_path=out / "o.csv", progress=False)
+    assert left_behind(out) == []
 
 
 def test_error_of_the_recogniser_leaves_nothing(tmp_path):
@@ -458,6 +599,14 @@ def test_writer_refuses_wrong_frames_and_an_empty_video(tmp_path):
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mov", ".m4v"])
+def test_other_containers_are_read_back_too(tmp_path, suffix):
+    source = make_film_with_sounds(tmp_path / "a.mkv", ("pcm_s16le", "eng", 500, 1.0), count=60)
+    summary = annotate_video(source, no_face, tmp_path / f"o{suffix}", progress=False)
+    assert summary.frames == len(stamps(tmp_path / f"o{suffix}")) == 60
+    assert heard(tmp_path / f"o{suffix}", 0)[:2] == ("aac", "eng")
+
+
 def test_index_stands_in_front(tmp_path):
     with VideoWriter(tmp_path / "o.mp4", 96, 64) as writer:
         for index in range(5):
@@ -472,6 +621,32 @@ def test_progress_is_a_plain_line_where_there_is_no_terminal(tmp_path, monkeypat
     annotate_video(source, no_face, tmp_path / "o.mp4")
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4 and lines[-1].startswith("a.mp4: 4 of 4 frames, ") and lines[-1].endswith(" 0 s left")
+
+
+BAR = """
+import sys, time
+from fer_lib.video import Progress
+with Progress("a.mp4", 40) as bar:
+    for _ in range(30):
+        bar.step()
+        time.sleep(0.02)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
+def test_progress_is_a_bar_on_a_terminal():
+    """With how many frames are done, their rate, and the time that is left."""
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 90))
+    root = Path(video_module.__file__).parents[1]
+    subprocess.run([sys.executable, "-c", BAR], cwd=root, stderr=theirs, check=True)
+    os.close(theirs)
+    told = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert re.search(r"a\.mp4: +\d+%\|.*\| [123]\d/40 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+frame/s\]", told), told
 
 
 def test_importing_is_light():

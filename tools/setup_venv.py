@@ -30,9 +30,10 @@ def missing_libraries(platform: str = sys.platform, load=ctypes.CDLL) -> list[st
 
 
 def requirements(headless: bool, folder=ROOT) -> str:
-    """The lines of both requirement files, with the headless OpenCV in place of the other if wanted."""
-    text = "".join((Path(folder) / name).read_text() for name in ("requirements.txt", "requirements-dev.txt"))
-    text = text.replace("-r requirements.txt\n", "")
+    """The lines of all requirement files, with the headless OpenCV in place of the other if wanted."""
+    names = ("requirements.txt", "requirements-dask.txt", "requirements-dev.txt")
+    text = "".join((Path(folder) / name).read_text() for name in names)
+    text = re.sub(r"^-r .+\n", "", text, flags=re.M)
     return re.sub(r"^opencv-python==", "opencv-python-headless==", text, flags=re.M) if headless else text
 
 

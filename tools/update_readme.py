@@ -238,6 +238,49 @@ that answers do not depend on the machine):
     return "\n".join(lines)
 
 
+def video_table() -> str:
+    """Frames a second from file to annotated file, beside the peer's, with the stages' times."""
+    measured = ROOT / "results" / "benchmark.json"
+    if not measured.exists():
+        return "Not measured yet: `make bench` writes `results/benchmark.json`."
+    found = json.loads(measured.read_text())
+    lines = [
+        "| film, one face | frames/s | peer `fer` | ratio | core-ms a frame | ms: read, track, classify, draw, write |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, film in found["films"].items():
+        peer, ratio = film.get("fer"), film.get("ratio")
+        stages = ", ".join(f"{value:.1f}" for value in film["ours"]["stages_ms"].values())
+        cells = [name, f"{film['ours']['frames_per_s']:.0f}", f"{peer['frames_per_s']:.0f}" if peer else "not measured"]
+        cells += [f"{ratio:.1f}" if ratio else "", f"{film['ours']['core_ms']:.1f}", stages]
+        lines.append(f"| {' | '.join(cells)} |")
+    other = found["other_model"]
+    lines.append(f"""
+Medians of {found["rounds"]} turns on {found["cores"]} cores of {found["cpu"]}, load average
+{found["load_average_before"]} before; the stages work at the same time. With `{other["model"]}` at {other["film"]}:
+{other["frames_per_s"]:.0f} frames/s. One photo, the whole process: {found["photo"]["seconds"]:.2f} s.""")
+    return "\n".join(lines)
+
+
+def tracking_table() -> str:
+    """What the tracker confuses in made films, and what smoothing costs, by results/tracking.json."""
+    found = json.loads((ROOT / "results" / "tracking.json").read_text())
+    ways = list(next(iter(found["scenes"].values())))
+    lines = [f"| film, 25 frames/s | {' | '.join(ways)} |", "|---" * (1 + len(ways)) + "|"]
+    for name, scene in found["scenes"].items():
+        cells = [f"{it['switches']} / {it['shared']} / {it['most_fragmentations']}" for it in scene.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", "| `--smooth`, s | label changes/s | delay, s | 9 of 10 within, s | missed | frames right |"]
+    lines.append("|---|---|---|---|---|---|")
+    for row in found["smoothing"]:
+        name = f"{row['smooth_s']:g}" + " (default)" * (row["smooth_s"] == found["default_smooth_s"])
+        cells = [name, f"{row['changes_per_s']:.2f}", f"{row['delay_s']:.2f}", f"{row['delay_90_s']:.2f}"]
+        lines.append(f"| {' | '.join(cells)} | {row['missed']} | {row['right']:.1%} |")
+    true = found["smoothing"][0]["true_changes_per_s"]
+    lines.append(f"\nThe made face changes its expression {true:.2f} times a second.")
+    return "\n".join(lines)
+
+
 def age_table() -> str:
     """The age model on the rows to report on, by detector and by group of people, and what it costs."""
     metrics = json.loads((ROOT / "results" / "08_age" / "metrics.json").read_text())
@@ -413,6 +456,8 @@ TABLES = {
     "compare": compare_table,
     "detectors": detector_table,
     "speed": speed_table,
+    "tracking": tracking_table,
+    "video": video_table,
 }
 
 
@@ -427,11 +472,12 @@ def rendered(text: str) -> str:
 
 
 def draw_pictures(folder: Path) -> None:
-    """two_faces.jpg, annotated and explained, and four frames of the annotated demo video side by side."""
+    """two_faces.jpg, annotated and explained; four frames of the annotated demo video side by side, and its faces."""
     from fer_lib import Recognizer, draw_faces, read_image, write_image
     from fer_lib.demo_video import make_demo_video
     from fer_lib.explain import explained_picture
-    from fer_lib.video import VideoReader
+    from fer_lib.plots import plot_video
+    from fer_lib.video import VideoReader, annotate_video
 
     recognise = Recognizer(va=True)
     photos = ROOT / "test_photo"
@@ -443,6 +489,9 @@ def draw_pictures(folder: Path) -> None:
         video = make_demo_video([photos / "astronaut.png", photos / "grace_hopper.jpg"], Path(temporary) / "demo.mp4")
         with VideoReader(video) as frames:
             shown = [(frame.image, recognise(frame.image)) for frame in frames if frame.index in (40, 100, 150, 215)]
+        rows: list[dict] = []
+        annotate_video(video, recognise, Path(temporary) / "demo_fer.mp4", on_rows=rows.extend, progress=False)
+        plot_video(rows, folder / "over_time.png", "demo.mp4")
     if [len(faces) for _, faces in shown] != [1, 1, 0, 2]:
         raise SystemExit("the README says: a face, another, none, both; choose other frames")
     strip = np.hstack([draw_faces(image, faces) for image, faces in shown])
