@@ -480,9 +480,8 @@ def _client(distributed, address: str):
         place = urlsplit(address)
         if place.scheme not in ("tcp", "tls") or not place.hostname or place.port is None:
             raise ValueError
-        socket.create_connection(
-            (place.hostname, place.port), ANSWER_WITHIN_S
-        ).close()  # Client would try again for long
+        # where nobody listens, Client would try again and again
+        socket.create_connection((place.hostname, place.port), ANSWER_WITHIN_S).close()
         client = distributed.Client(address, timeout=ANSWER_WITHIN_S)
     except (OSError, ValueError, TimeoutError):
         raise InputError(

@@ -47,7 +47,8 @@ class InParts:
         return Faces(xyxy, np.ones(len(found), np.float32))
 
     def cut(self, image, faces):
-        return (np.array([image[y1:y2, x1:x2].mean() for x1, y1, x2, y2 in faces.xyxy.tolist()], np.float32),)
+        crops = [image[y1:y2, x1:x2] for x1, y1, x2, y2 in faces.xyxy.tolist()]
+        return (np.array([crop.mean() if crop.size else 0 for crop in crops], np.float32),)
 
     def read(self, crops):
         if len(crops[0]):
