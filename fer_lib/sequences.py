@@ -55,8 +55,8 @@ class SequenceReader:
     """Collects the faces of a video's frames by track, and reads each track as a whole and window by window.
 
     detector: the name of the one whose faces come, for its crop margin. InputError when weights/sequence is missing or
-    was made for another default model. Holds 3.6 kB a face and frame until rows() is asked: 2.2 MB a minute at ten frames/s.
-    frames/s.
+    was made for another default model. Holds 3.6 kB a face and frame until rows() is asked: 2 MB a minute at the ten
+    frames/s that a video is looked at.
     """
 
     def __init__(self, detector: str, model: str = SEQUENCE_MODEL):
