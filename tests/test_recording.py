@@ -239,7 +239,7 @@ def test_after_a_frozen_frame_comes_the_newest(tmp_path, monkeypatch):
     def judge(kind):
         def judged(image, faces):
             frozen.append(capture.sent)
-            return np.zeros(len(faces), np.float32)
+            return np.zeros(len(faces), np.float32), [""] * len(faces)
 
         judged.trust = "none"
         return judged
