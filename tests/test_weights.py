@@ -216,7 +216,7 @@ def test_names_of_models(name):
 def test_unknown_names_list_the_known():
     with pytest.raises(InputError, match=DEFAULT_MODEL):
         load_card("no_such_model")
-    with pytest.raises(InputError, match="fast, keras"):
+    with pytest.raises(InputError, match="fast, quick, keras"):
         load_runtime(load_card(DEFAULT_MODEL), "tflite")
     assert DEFAULT_MODEL in model_names()
 
