@@ -98,7 +98,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         "--sequence", action="store_true", help="also read each face over time, compared with itself at rest"
     )
     video.add_argument("--summary", action="store_true", help="also OUT/STEM_fer_summary.json: what each face showed")
-    video.add_argument("--plot", action="store_true", help="also OUT/STEM_fer.png: each face over time")
+    video.add_argument("--plot", action="store_true", help="also OUT/STEM_fer_plot.png: each face over time")
     video.add_argument("--report", action="store_true", help="also OUT/STEM_fer.html: a page with all of it, to open")
     video.add_argument("--resume", action="store_true", help="leave out what an earlier run with the same options did")
     video.add_argument("--jobs", type=int, default=1, metavar="N", help="videos at a time (default 1)")

@@ -112,7 +112,7 @@ def plan(
                 video=video,
                 table=video.with_suffix(".csv"),
                 summary=video.with_name(f"{video.stem}_summary.json") if summary else None,
-                plot=video.with_suffix(".png") if plot else None,
+                plot=video.with_name(f"{video.stem}_plot.png") if plot else None,
                 report=video.with_suffix(".html") if report else None,
                 sequence=video.with_name(f"{video.stem}_sequence.csv") if sequence else None,
             )

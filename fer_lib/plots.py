@@ -12,6 +12,7 @@ import textwrap
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn
+from matplotlib import font_manager
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator
 
@@ -217,11 +218,17 @@ def timeline(times, panels: dict, labels, acted=(), title: str = ""):
 
 def plot_video(rows, path, title: str = "") -> None:
     """Write the faces of one video over time as a PNG; rows: of its table, see fer_lib.summary.moments."""
-    figure = faces_over_time(Series.of(rows), title)
+    figure = faces_over_time(Series.of(rows), _drawable(title))
     try:
         save(figure, path)
     finally:
         plt.close(figure)
+
+
+def _drawable(text: str) -> str:
+    """The text with a square for what the font has no glyph for, such as Chinese names and control characters."""
+    known = font_manager.get_font(font_manager.findfont(font_manager.FontProperties())).get_charmap()
+    return "".join(c if ord(c) in known else "\u25a1" for c in text)
 
 
 def faces_over_time(series: Series, title: str = ""):

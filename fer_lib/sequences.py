@@ -20,12 +20,14 @@ from fer_lib.weights import SEQUENCE_MODEL, SEQUENCE_TASK, task_card, trunk_card
 
 SEQUENCE_LABELS = EMOTIONS[:-1]  # CK+'s seven, and neutral: at rest
 REST_SHARE = 0.1  # of a track's frames: those in which it is most probably neutral are the face at rest
+REST_LEAST = 0.3  # neutral's probability in these; below it the face was never seen at rest: notebook 05 measures it
 WINDOW_S = 1.0
 STEP_S = 0.5  # windows overlap by half
 COMPONENTS = 256  # principal ones; a few hundred differences hold no more
 BATCH = 256  # frames of a track that are read at once
+UNREAD = "never seen at rest, so not read as a sequence"
 COLUMNS = (
-    *("source", "face_id", "window", "start_s", "end_s", "frames"),
+    *("source", "face_id", "window", "start_s", "end_s", "frames", "rest"),
     *SEQUENCE_LABELS,
     *("emotion", "confidence", "apex_s"),
 )
@@ -36,8 +38,12 @@ def rest(features: np.ndarray, neutral: np.ndarray) -> np.ndarray:
 
     features (T, F), neutral (T,) probabilities, T at least 1.
     """
-    few = max(1, round(REST_SHARE * len(features)))
-    return features[np.argsort(-neutral, kind="stable")[:few]].mean(axis=0)
+    return features[_calmest(neutral)].mean(axis=0)
+
+
+def _calmest(neutral: np.ndarray) -> np.ndarray:
+    """Row numbers of the tenth that is most probably neutral."""
+    return np.argsort(-neutral, kind="stable")[: max(1, round(REST_SHARE * len(neutral)))]
 
 
 def windows(times: np.ndarray, length_s: float = WINDOW_S, step_s: float = STEP_S) -> list[tuple[float, np.ndarray]]:
@@ -95,19 +101,25 @@ class SequenceReader:
     def rows(self, source: str) -> list[dict]:
         """One dict a track (window 0, of its whole length) and one a window (from 1), with COLUMNS.
 
+        `rest` is neutral's mean probability in the frames that stand for the face at rest. Below REST_LEAST there is
+        nothing to compare with, so that such a track has neither probabilities nor an emotion.
         A window's probabilities are the mean over its frames. A track's are those of its apex, the window that is least
         probably neutral, which apex_s names by its middle.
         """
         found = []
         for track, frames in sorted(self._tracks.items()):
             times, features, neutral = (np.array(part) for part in zip(*frames, strict=True))
+            shared = {"source": source, "face_id": track, "rest": round(float(neutral[_calmest(neutral)].mean()), 6)}
+            if shared["rest"] < REST_LEAST:
+                parts = [(0, times, {}), *((i, times[rows], {}) for i, (_, rows) in enumerate(windows(times), start=1))]
+                found += [_row(shared, *part) for part in parts]
+                continue
             probability = self.probability(features, neutral)
-            parts = [(start, rows, probability[rows].mean(axis=0)) for start, rows in windows(times)]
-            calm = SEQUENCE_LABELS.index("neutral")
-            start, rows, apex = min(parts, key=lambda part: part[2][calm])
+            parts = [(rows, probability[rows].mean(axis=0)) for _, rows in windows(times)]
+            rows, apex = min(parts, key=lambda part: part[1][SEQUENCE_LABELS.index("neutral")])
             middle = float(times[rows].mean())
-            found.append(_row(source, track, 0, times, apex) | {"apex_s": round(middle, 3)})
-            found += [_row(source, track, i, times[rows], mean) for i, (_, rows, mean) in enumerate(parts, start=1)]
+            found.append(_row(shared, 0, times, _told(apex) | {"apex_s": round(middle, 3)}))
+            found += [_row(shared, i, times[rows], _told(mean)) for i, (rows, mean) in enumerate(parts, start=1)]
         return found
 
 
@@ -152,19 +164,23 @@ def differences_to_rest(
     return features[frame] - features[at_rest], np.array(owners)
 
 
-def _row(source: str, track: int, window: int, times: np.ndarray, probability: np.ndarray) -> dict:
-    row = {"source": source, "face_id": track, "window": window}
-    row |= {"start_s": round(float(times[0]), 3), "end_s": round(float(times[-1]), 3), "frames": len(times)}
-    row |= {name: round(float(p), 6) for name, p in zip(SEQUENCE_LABELS, probability, strict=True)}
+def _row(shared: dict, window: int, times: np.ndarray, told: dict) -> dict:
+    row = shared | {"window": window, "frames": len(times)}
+    row |= {"start_s": round(float(times[0]), 3), "end_s": round(float(times[-1]), 3)}
+    return {name: value for name in COLUMNS if (value := (row | told).get(name)) is not None}
+
+
+def _told(probability: np.ndarray) -> dict:
     best = int(probability.argmax())
-    return row | {"emotion": SEQUENCE_LABELS[best], "confidence": round(float(probability[best]), 6)}
+    named = {name: round(float(p), 6) for name, p in zip(SEQUENCE_LABELS, probability, strict=True)}
+    return named | {"emotion": SEQUENCE_LABELS[best], "confidence": round(float(probability[best]), 6)}
 
 
 def sequence_lines(rows: list[dict]) -> list[str]:
     """ "film.mp4: face 0, 0.0 to 6.4 s: happy 93% at 2.1 s" of each track."""
     return [
         f"{row['source']}: face {row['face_id']}, {row['start_s']:.1f} to {row['end_s']:.1f} s: "
-        f"{row['emotion']} {row['confidence']:.0%} at {row['apex_s']:.1f} s"
+        + (f"{row['emotion']} {row['confidence']:.0%} at {row['apex_s']:.1f} s" if "emotion" in row else UNREAD)
         for row in rows
         if row["window"] == 0
     ]

@@ -13,11 +13,12 @@ from fer_lib.faces import EMOTIONS
 from fer_lib.records import BASE_COLUMNS, VA_COLUMNS, write_table
 
 LONE_FRAME_S = 1 / 25  # what a video of a single frame is taken to last
+PEAKING = EMOTIONS[:-1]  # "uncertain" is mostly said for want of a probable emotion, so its own probability is no peak
 SUMMARY_COLUMNS = (
     *("source", "face_id", "seconds", "first_s", "last_s", "emotion", "label_changes"),
     *(f"share_{name}" for name in EMOTIONS),
     *(*VA_COLUMNS, "age"),
-    *(f"peak_{name}{unit}" for name in EMOTIONS for unit in ("", "_time_s")),
+    *(f"peak_{name}{unit}" for name in PEAKING for unit in ("", "_time_s")),
 )
 
 
@@ -157,7 +158,7 @@ class Summary:
         for name, seconds in self._shown.items():
             if labelled and (seconds or name in self._peaks):
                 row[f"share_{name}"] = round(seconds / labelled, 4)
-            if seconds and name in self._peaks:
+            if seconds and name in self._peaks and name in PEAKING:
                 row[f"peak_{name}"], row[f"peak_{name}_time_s"] = self._peaks[name]
         if labelled:
             row["emotion"] = max(self._shown, key=self._shown.get)
@@ -190,7 +191,8 @@ def summarise(rows: Iterable[dict]) -> list[dict]:
     rows: see moments(). `seconds` is how long the face was seen, `first_s last_s` the times of its first and last
     frame, `emotion` the label that stood longest, `label_changes` how often the label was another one than on the
     face's frame before. `share_anger` .. are shares of the labelled time; valence, arousal and age are means over time
-    where there are any. `peak_anger` .. is the highest probability of an emotion that was ever the label, and
+    where there are any. `peak_anger` .. is the highest probability of an emotion (not of uncertain) that was ever the
+    label, and
     `peak_anger_time_s` .. when it was first reached. What there is nothing to say of has no key.
     """
     summaries = Summaries()

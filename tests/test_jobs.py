@@ -75,7 +75,7 @@ def test_plan(tmp_path):
         "out/a_fer.mp4",
         "out/a_fer.csv",
         "out/a_fer_summary.json",
-        "out/a_fer.png",
+        "out/a_fer_plot.png",
         "out/a_fer.html",
     ]
     assert (second.source, str(second.table)) == ("x/a.mkv", "out/a_fer_2.csv")
@@ -302,7 +302,7 @@ def test_report_and_plot_of_what_is_labelled(tiny_model, tmp_path, capsys):
     stamp = (tmp_path / "a_fer.mp4").stat().st_mtime_ns
     assert call(tmp_path / "a.mp4", tiny_model, tmp_path, "--resume", "--report", "--plot") == 0
     assert (tmp_path / "a_fer.mp4").stat().st_mtime_ns == stamp
-    assert "tiny" in (tmp_path / "a_fer.html").read_text() and read_image(tmp_path / "a_fer.png").ndim == 3
+    assert "tiny" in (tmp_path / "a_fer.html").read_text() and read_image(tmp_path / "a_fer_plot.png").ndim == 3
     assert f"wrote {tmp_path / 'a_fer.html'}" in capsys.readouterr().out
 
 

@@ -9,6 +9,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import warnings
+
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -359,5 +361,7 @@ def test_faces_over_time_of_many_faces_and_of_none():
 
 
 def test_plot_video_leaves_a_picture_and_no_figure(tmp_path):
-    plots.plot_video(film(1), tmp_path / "a.png", "a film")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of glyphs that the font lacks
+        plots.plot_video(film(1), tmp_path / "a.png", "a film \u4eba\n\x1b.mp4")
     assert np.asarray(Image.open(tmp_path / "a.png").convert("L")).std() > 10 and not plt.get_fignums()

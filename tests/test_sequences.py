@@ -93,8 +93,9 @@ def bright_is_happy(tmp_path_factory, tiny_model):
     return folder
 
 
-def test_tracks_and_windows_by_hand(bright_is_happy):
+def test_tracks_and_windows_by_hand(bright_is_happy, monkeypatch):
     """Two faces, one of which changes for the last second; each is compared with itself at rest."""
+    monkeypatch.setattr("fer_lib.sequences.REST_LEAST", 0.0)  # the tiny model knows no neutral face
     reader = SequenceReader("blazeface", str(bright_is_happy))
     faces = Faces(np.array([[0, 0, 40, 40], [60, 0, 100, 40]], np.int32), np.ones(2, np.float32))
     rng = np.random.default_rng(0)
@@ -117,12 +118,26 @@ def test_tracks_and_windows_by_hand(bright_is_happy):
     assert changed["happy"] > windows_of_second[0]["happy"] + 0.1  # another face than at rest
     assert max(row["happy"] for row in first) < windows_of_second[0]["happy"] + 0.01  # the other stays as it was
     assert list(rows[1]) == [name for name in COLUMNS if name != "apex_s"] == list(rows[0])[:-1]
-    assert COLUMNS[:6] == ("source", "face_id", "window", "start_s", "end_s", "frames")
-    assert COLUMNS[6:14] == ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
-    assert COLUMNS[14:] == ("emotion", "confidence", "apex_s")
+    assert COLUMNS[:7] == ("source", "face_id", "window", "start_s", "end_s", "frames", "rest")
+    assert COLUMNS[7:15] == ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+    assert COLUMNS[15:] == ("emotion", "confidence", "apex_s")
     assert sequence_lines(rows)[0].startswith("film.mp4: face 0, 0.0 to 2.9 s: neutral ")
     reader.begin()
     assert reader.rows("another.mp4") == []
+
+
+def test_a_face_never_seen_at_rest_is_not_read(bright_is_happy, monkeypatch):
+    """Without a face at rest there is nothing to compare with: rows without a label, and a line that says so."""
+    monkeypatch.setattr("fer_lib.sequences.REST_LEAST", 1.1)
+    reader = SequenceReader("blazeface", str(bright_is_happy))
+    faces = Faces(np.array([[0, 0, 40, 40]], np.int32), np.ones(1, np.float32))
+    for i in range(12):
+        reader(np.full((40, 40, 3), 90, np.uint8), faces, i / 10)
+    rows = reader.rows("film.mp4")
+    assert [row["window"] for row in rows] == [0, 1, 2] and all(0 <= row["rest"] < 1.1 for row in rows)
+    assert all(set(row) == set(COLUMNS[:7]) for row in rows)
+    (line,) = sequence_lines(rows)
+    assert line == "film.mp4: face 0, 0.0 to 1.1 s: never seen at rest, so not read as a sequence"
 
 
 def test_long_tracks_are_read_in_parts(bright_is_happy, monkeypatch):

@@ -1,5 +1,5 @@
 'use strict';
-// The data of the page: {start, step, end, seconds, emotions: [name, ..], colours: {name: colour}, known: [name, ..],
+// The data of the page: {start, step, end, emotions: [name, ..], colours: {name: colour}, known: [name, ..],
 // va: bool, faces: [{id, first, steps}]}; steps is base64 of bytes, for each step of time the label's number in emotions
 // (255: none), the probability of each known emotion (0-254, 255: not seen), then, with va, valence and arousal
 // (1-255 for -1 to 1, 0: none).
