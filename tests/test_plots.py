@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
+import warnings
 from itertools import combinations
 
 import matplotlib
 
 matplotlib.use("Agg")
-
-import warnings
 
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
