@@ -428,16 +428,16 @@ def sequence_table() -> str:
     without = [metrics[f"phase {phase}, wrap"]["without fold 1"] for phase in (3, 4)]
     components = ", ".join(f"{share:.1%} with {count}" for count, share in own["by components"].items())
     calm, moved = own["not at rest"].values()
-    lines.append(f"""
-{data["n"]} labelled sequences of {data["subjects"]} subjects, {data["whole"]} of them whole; of the others the frames
-between neutral and apex are made up by optical flow. Faces of {data["sides"][0]} to {data["sides"][1]} pixels
-were enlarged to 267. Without fold 1, on which epochs and rate were tried, phases 3 and 4 have {without[0]:.1%} and
-{without[1]:.1%}. True difference minus `wrap`, the same clips: {100 * apart["difference"]:+.1f} points
-({low:+.1f} to {high:+.1f}). The three draws one by one, {draws}.
-A training step of phase 1 on {need["batch"]} clips would keep {need["267"]:.0f} GB for its gradients.
-Our own with other numbers of components: {components}. {own["as neutral"]:.1%} of the apexes are
-called neutral where they may be. {calm:.1%} of the faces at rest and {moved:.1%} of the apexes would be taken
-for no face at rest.""")
+    sides = " to ".join(dict.fromkeys(map(str, data["sides"])))
+    notes = f"""{data["n"]} labelled sequences of {data["subjects"]} subjects, {data["whole"]} of them whole; of the
+        others the frames between neutral and apex are made up by optical flow. Faces of {sides} pixels were enlarged
+        to 267. Without fold 1, on which epochs and rate were tried, phases 3 and 4 have {without[0]:.1%} and
+        {without[1]:.1%}. True difference minus `wrap`, the same clips: {100 * apart["difference"]:+.1f} points
+        ({low:+.1f} to {high:+.1f}). The three draws one by one, {draws}. A training step of phase 1 on
+        {need["batch"]} clips would keep {need["267"]:.0f} GB for its gradients. Our own with other numbers of
+        components: {components}. {own["as neutral"]:.1%} of the apexes are called neutral where they may be.
+        {calm:.1%} of the faces at rest and {moved:.1%} of the apexes would be taken for no face at rest."""
+    lines += ["", textwrap.fill(" ".join(notes.split()), 120)]
     return "\n".join(lines)
 
 
