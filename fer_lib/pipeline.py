@@ -191,7 +191,7 @@ class Analysis:
         if self._every is not None:
             due = frame.index % self._every == 0
         else:
-            due = self._tracker.cut or time_s - self._analysed_s >= CARRIED_S - EARLY_S
+            due = self._tracker.cut or self._tracker.fading or time_s - self._analysed_s >= CARRIED_S - EARLY_S
         if not due:
             return _Item(frame, expected, False)
         faces = self._tracker(self._detected(image, expected, time_s), time_s, image)

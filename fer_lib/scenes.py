@@ -34,6 +34,7 @@ SIDE = 96.0  # px of a face at size 1
 SWAY_S, SWAY = 1.3, 0.04  # period, and sides to either way: nobody stands quite still
 SEEN = 0.5  # of the head: less of it counts as hidden
 OVERLAP = 0.5  # intersection over union from which a tracked box is that of the true face (MOT16, Milan et al. 2016)
+LAST_S = 0.015  # so long before its cut a shot is taken to fade; who leaves with it is there until 0.01 s before
 
 Key = tuple[float, float, float, float]  # time in s, x and y of the face's centre in px, size
 
@@ -56,6 +57,7 @@ class Scene:
     portraits: tuple[Portrait, ...]
     walls: tuple[tuple[int, int], ...] = ()  # columns from, to
     cuts: tuple[float, ...] = ()  # seconds at which the ground becomes another
+    fade_s: float = 0.0  # for so long about each cut the two shots are blended, both standing still at the cut
 
     def __len__(self) -> int:
         return len(self.times)
@@ -63,9 +65,22 @@ class Scene:
     def __iter__(self) -> Iterator[tuple[float, np.ndarray, Faces]]:
         """(time_s, image (360, 640, 3) uint8 RGB, the true faces with track_id as identity) of each frame."""
         grounds = [_ground(seed) for seed in range(len(self.cuts) + 1)]
-        for time_s in self.times.tolist():
+
+        def shown(time_s: float) -> tuple[np.ndarray, Faces]:
             image = grounds[int(np.searchsorted(self.cuts, time_s, side="right"))].copy()
-            yield time_s, image, self._paint(image, time_s)
+            return image, self._paint(image, time_s)
+
+        for time_s in self.times.tolist():
+            if (cut := self.fading(time_s)) is None:
+                yield time_s, *shown(time_s)
+                continue
+            share = (time_s - cut) / self.fade_s + 0.5
+            (before, faces), (after, later) = shown(cut - LAST_S), shown(cut)
+            yield time_s, cv2.addWeighted(after, share, before, 1 - share, 0), faces if share < 0.5 else later
+
+    def fading(self, time_s: float) -> float | None:
+        """The cut about which two shots are blended at this time, if there is one."""
+        return next((cut for cut in self.cuts if abs(time_s - cut) < self.fade_s / 2), None)
 
     def _paint(self, image: np.ndarray, time_s: float) -> Faces:
         in_front = np.full(image.shape[:2], -1, np.int16)  # the role that each pixel shows
@@ -199,15 +214,29 @@ def make_scenes(photos=PHOTOS, rate: float = 25.0) -> dict[str, Scene]:
             Role(1, ((3, 430, 180, 1.0), (4.5, 430, 180, 1.0))),
             cuts=(1.5, 3.0),
         ),
+        "dissolves": scene(
+            4.5,
+            Role(0, ((0, 320, 180, 1.2), (1.49, 330, 180, 1.2))),
+            Role(1, ((1.5, 325, 185, 1.2), (2.99, 320, 185, 1.2))),
+            Role(0, ((3, 220, 180, 1.0), (4.5, 225, 180, 1.0))),
+            Role(1, ((3, 430, 180, 1.0), (4.5, 430, 180, 1.0))),
+            cuts=(1.5, 3.0),
+            fade_s=0.4,
+        ),
     }
 
 
 def track_scene(scene: Scene, detect: Callable, tracker, every: int = 1) -> tuple[list[Faces], list[Faces]]:
-    """(truth, tracked), one Faces per frame each; between every-th frames the tracker says where the faces are."""
+    """(truth, tracked), one Faces per frame each; between every-th frames the tracker says where the faces are.
+
+    Frames in which one shot fades into another are seen by the tracker and left out of both: they show two truths.
+    """
     truth, tracked = [], []
     for index, (time_s, image, faces) in enumerate(scene):
-        truth.append(faces)
-        tracked.append(tracker.boxes(time_s, image) if index % every else tracker(detect(image), time_s, image))
+        found = tracker.boxes(time_s, image) if index % every else tracker(detect(image), time_s, image)
+        if scene.fading(time_s) is None:
+            truth.append(faces)
+            tracked.append(found)
     return truth, tracked
 
 

@@ -23,6 +23,7 @@ from fer_lib.faces import Faces
 LONGEST_GAP_S = 4.0  # a face missing for longer is somebody new
 SURE_GAP_S = 0.5  # a face unseen for longer must look alike too, not only be where it was expected
 LOOK_EVERY_S = 0.5  # how often the look of a face that stands alone is learnt
+CONFIRM_S = 0.2  # where one shot fades into another, two calls that are closer must tell of another face
 LOOK_SHARE = 0.3  # of the newest look in the running mean
 # Cosine of two looks, describe_looks(). Of CK+ faces, one person's in two recordings agree in 91 % of pairs, those of
 # two persons before the same wall in the same light in 24 %; by UTKFace photos, those of two persons in 0.5 %.
@@ -47,12 +48,13 @@ MISSED_COST = 0.2  # so that, all else equal, the face seen in the last call com
 GONE_COST = 0.5  # more where it was hidden for more than SURE_GAP_S
 LIMIT = 4.0  # above the sum of all: no match
 CUT_CORRELATION = 0.5  # of two thumbnails; the next frame of the same shot has 0.9 and more
+CHANGE_CORRELATION = 0.9  # below it a look may be mixed with another's, as one shot fades into another
 
 SMOOTH_S = 0.3
 SMOOTH_GAP_S = 1.0  # after that long the old probabilities say nothing about the new ones
 
 
-@dataclass
+@dataclass(eq=False)
 class _Track:
     """One face over time, in plain numbers: numpy is slow on so few. x and y share their covariance."""
 
@@ -73,6 +75,10 @@ class _Track:
     look: np.ndarray | None = None  # (P, D), each part of length 1
     looked_s: float = -np.inf
     thumbnail: np.ndarray | None = None  # of the picture in which the look was learnt last
+    doubt: np.ndarray | None = None  # what it looked like at doubted_s, when that was not its look
+    doubted_s: float = np.inf
+    changing_s: float = np.inf  # since then the picture is not that of the thumbnail any more
+    settled_s: float = np.inf  # until then its first look is replaced: it may have begun within a fade
 
     def box_at(self, time_s: float) -> tuple[float, float, float, float]:
         """Centre x and y, width and height, expected at a time."""
@@ -100,9 +106,36 @@ class _Track:
         self.width, self.height = width + SIZE_SHARE * (box[2] - width), height + SIZE_SHARE * (box[3] - height)
         self.score, self.roll, self.seen_s = score, roll, time_s
 
-    def learn(self, look: np.ndarray, time_s: float, thumbnail: np.ndarray) -> None:
-        mean = look if self.look is None else (1 - LOOK_SHARE) * self.look + LOOK_SHARE * look
-        self.look, self.looked_s, self.thumbnail = _unit(mean), time_s, thumbnail
+    def learn(self, look: np.ndarray, time_s: float, thumbnail: np.ndarray, agree: float) -> bool:
+        """Learn a look when it agrees, or else when it has settled; False when it is that of somebody else.
+
+        It is somebody else's when the picture, too, is another than that in which the look was learnt last: one shot
+        has faded into the other. A head that has turned, in the same picture, is learnt when it is held. While the
+        picture changes nothing is learnt for LOOK_EVERY_S, as a look that agrees may be mixed with another's already.
+        """
+        likeness = 1.0 if self.thumbnail is None else _likeness(self.thumbnail, thumbnail)
+        self.looked_s = time_s
+        if self.look is None or time_s < self.settled_s:
+            mean = look
+        else:
+            mean = (1 - LOOK_SHARE) * self.look + LOOK_SHARE * look
+            held = self.doubt is not None and time_s - self.doubted_s >= LOOK_EVERY_S
+            if _alike(self.look, look) >= agree:
+                self.doubt = None
+                if CUT_CORRELATION <= likeness < CHANGE_CORRELATION:
+                    self.changing_s = min(self.changing_s, time_s)
+                    if time_s - self.changing_s < LOOK_EVERY_S:
+                        return True
+            else:
+                settled = held and _alike(self.doubt, look) >= agree
+                if self.doubt is None or held:
+                    self.doubt, self.doubted_s = look, time_s
+                if likeness < CUT_CORRELATION:
+                    return False
+                if not settled:
+                    return True
+        self.look, self.thumbnail, self.changing_s = _unit(mean), thumbnail, np.inf
+        return True
 
 
 class Tracker:
@@ -111,8 +144,13 @@ class Tracker:
     Motion: a constant-velocity Kalman filter per face as in SORT (Bewley et al. 2016). A box belongs to the face whose
     expected box it overlaps or lies nearest to, all of a frame at once (Hungarian method). Where that leaves a choice
     (two faces near one box or the reverse), where a face was away for more than SURE_GAP_S, and after a cut, the looks
-    must agree too. Looks are asked for there, and twice a second of each face that stands alone, so that a costly
-    `describe` is rarely called. Where one shot fades into another, these must agree too.
+    must agree too. Looks are asked for there, and of each face that stands alone twice a second and while the picture
+    changes, so that a costly `describe` is rarely called with a camera at rest.
+
+    Where one shot fades into another, who looks otherwise in another picture is somebody else, and who is known from
+    before gets the old number back as soon as the look is clear. Within the fade the two cannot be told apart: the new
+    number begins 0 to 0.12 s after its middle, as measured with a call every 0.04 s on a fade of 0.3 s, and one or two
+    calls later with fewer; see `fading`.
 
     describe: (image, Faces) -> (N, D) float array, one description per face, compared by cosine; or (N, P, D), of P
         parts of which the most alike counts, as the others may be hidden. describe_looks by default; an identity
@@ -136,6 +174,7 @@ class Tracker:
         self._next_id = 0
         self._time_s = self._before_s = -np.inf  # of the last call, and of the one before
         self._cut = False  # since the last call
+        self._fading = False  # in the last call
         self._thumbnail: np.ndarray | None = None
         self._shape: tuple[int, int] | None = None
 
@@ -149,11 +188,12 @@ class Tracker:
         longest = self._longest_gap_s  # a face of the last picture has not been missing, however long that one stood
         self._tracks = [it for it in self._tracks if it.missed_s is None or time_s - it.missed_s <= longest]
         cut = self._cut or (image is not None and self._is_cut(image))
-        self._cut = False
+        self._cut = self._fading = False
         boxes = [_whole(*box, self._shape) for box in faces.xyxy.tolist()]
         rolls = [None] * len(faces) if faces.roll is None else faces.roll.tolist()
         looks = _Looks(self._describe, image, faces, boxes)
-        matches, alone = self._match(boxes, time_s, cut, looks)
+        touching = [any(_overlap(a, b) > 0 for b in boxes if b is not a) for a in boxes]
+        matches, apart = self._match(boxes, np.array(touching, bool), time_s, cut, looks)
         newest = []
         for i, (box, score, roll) in enumerate(zip(boxes, faces.score.tolist(), rolls, strict=True)):
             track = matches.get(i)
@@ -162,13 +202,21 @@ class Tracker:
             else:
                 track.see(box, score, roll, time_s)
             newest.append(track)
-        due = [i for i, track in enumerate(newest) if alone[i] and time_s - track.looked_s >= LOOK_EVERY_S]
-        for i, look in zip(due, looks(due), strict=True) if image is not None else ():
-            track = newest[i]
-            if track.look is not None and self._faded(track.thumbnail) and _alike(track.look, look) < self._agree:
-                track.seen_s = self._before_s  # somebody else has taken the place while one shot faded into another
-                track = newest[i] = self._begun(boxes[i], track.score, track.roll)
-            track.learn(look, time_s, self._thumbnail)
+        alone = [apart[i] or track.looked_s < track.settled_s and not touching[i] for i, track in enumerate(newest)]
+        due = [i for i, track in enumerate(newest) if alone[i] and self._is_due(track)] if image is not None else []
+        for i, look in zip(due, looks(due), strict=True):
+            track, doubted = newest[i], newest[i].doubt is not None
+            if track.looked_s < track.settled_s:
+                self._recognised(track, look)
+            if track.learn(look, time_s, self._thumbnail, self._agree) or (
+                not doubted and time_s - self._before_s < CONFIRM_S  # a face that fades away is gone in the next call
+            ):
+                self._fading |= track.doubt is not None and self._is_changing(track)
+                continue
+            track.seen_s = self._before_s  # somebody else has taken the place while one shot faded into another
+            track = newest[i] = self._begun(boxes[i], track.score, track.roll)
+            self._recognised(track, look)
+            track.learn(look, time_s, self._thumbnail, self._agree)
         for track in self._tracks:
             if track.seen_s == time_s:
                 track.missed_s = None
@@ -176,8 +224,16 @@ class Tracker:
                 track.missed_s = time_s
         return replace(faces, track_id=np.array([track.track_id for track in newest], np.int32))
 
+    def _recognised(self, track: _Track, look: np.ndarray) -> None:
+        """Give a face that began within a fade the number of who is missing, whom it looks like by now."""
+        missing = [it for it in self._tracks if it.look is not None and it.seen_s < self._time_s]
+        likest = max(missing, key=lambda it: _alike(it.look, look), default=None)
+        if likest is not None and _alike(likest.look, look) >= self._agree:
+            self._tracks.remove(likest)
+            track.track_id, track.look, track.settled_s = likest.track_id, likest.look, -np.inf
+
     def _begun(self, box: tuple[float, ...], score: float, roll: float | None) -> _Track:
-        track = _Track(self._next_id, *box, score, roll, self._time_s)
+        track = _Track(self._next_id, *box, score, roll, self._time_s, settled_s=self._time_s + LOOK_EVERY_S)
         self._tracks.append(track)
         self._next_id += 1
         return track
@@ -212,6 +268,11 @@ class Tracker:
         """Whether boxes() has seen a cut since the last call: then the faces must be detected anew."""
         return self._cut
 
+    @property
+    def fading(self) -> bool:
+        """Whether somebody else seems to have come with another shot: the next frame tells, and should be detected."""
+        return self._fading
+
     def _is_cut(self, image: np.ndarray) -> bool:
         """Whether this picture has nothing in common with the last one."""
         before, self._shape = self._thumbnail, image.shape[:2]
@@ -219,21 +280,26 @@ class Tracker:
         small = cv2.resize(few, (16, 9), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
         small -= small.mean()
         self._thumbnail = small
-        return before is not None and _unlike(before, small)
+        return before is not None and _likeness(before, small) < CUT_CORRELATION
 
-    def _faded(self, thumbnail: np.ndarray) -> bool:
-        """Whether the last picture has nothing in common with an earlier one."""
-        return _unlike(thumbnail, self._thumbnail)
+    def _is_due(self, track: _Track) -> bool:
+        """Whether it is time to look at a face: now and then, and when the picture has become another one meanwhile."""
+        return self._time_s - track.looked_s >= LOOK_EVERY_S or self._is_changing(track)
 
-    def _match(self, boxes: list, time_s: float, cut: bool, looks: _Looks) -> tuple[dict[int, _Track], np.ndarray]:
+    def _is_changing(self, track: _Track) -> bool:
+        """Whether the picture is becoming another one than that in which the look of a face was learnt."""
+        return _likeness(track.thumbnail, self._thumbnail) < CHANGE_CORRELATION
+
+    def _match(
+        self, boxes: list, touching: np.ndarray, time_s: float, cut: bool, looks: _Looks
+    ) -> tuple[dict[int, _Track], np.ndarray]:
         """({row of boxes: its track}, (N,) bool whether the row is far from all faces but its own)."""
         tracks = self._tracks
         near = np.array([[_nearness(track, box, time_s) for box in boxes] for track in tracks])
         near = near.reshape(len(tracks), len(boxes))
         close = near > 0
-        touching = [any(_overlap(a, b) > 0 for b in boxes if b is not a) for a in boxes]
         crowded = close & ((close.sum(axis=0) > 1) | (close.sum(axis=1) > 1)[:, None])
-        apart = ~(np.array(touching, bool) | crowded.any(axis=0))
+        apart = ~(touching | crowded.any(axis=0))
         missed = np.array([track.seen_s < self._before_s for track in tracks], bool)[:, None]
         gone = np.array([time_s - track.seen_s > SURE_GAP_S for track in tracks], bool)[:, None]
         sure = close & ~gone & (not cut)  # for these the place is enough, when there is no choice
@@ -281,10 +347,10 @@ class _Looks:
         return np.array([self._known[int(i)] for i in rows])
 
 
-def _unlike(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two thumbnails are those of different shots."""
+def _likeness(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation of two thumbnails; 1 where one of them shows nothing."""
     lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return lengths > 0 and float(a @ b) < CUT_CORRELATION * lengths
+    return float(a @ b) / lengths if lengths > 0 else 1.0
 
 
 def _alike(a: np.ndarray, b: np.ndarray) -> float:

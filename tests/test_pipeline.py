@@ -188,6 +188,23 @@ def test_cut_is_searched_at_once():
     assert recognize.scans == 2 and all(len(faces) == 1 for _, faces, _ in seen)
 
 
+def test_a_dissolve_is_analysed_until_the_new_face_has_its_number():
+    """Dark to bright noise over 0.3 s: analysed at once where another seems to have come, whose smoothing starts."""
+
+    def fade(index, ground):
+        share = np.clip((index - 11) / 8, 0, 1)
+        return np.round((1 - share) * ground / 4 + share * (255 - np.rot90(ground, 2) / 4)).astype(np.uint8)
+
+    seen = run(frames(np.arange(30) / 25, fade), InParts(in_the_middle))
+    begun = next(index for index, faces, _ in seen if faces.track_id.tolist() == [1])
+    assert 15 <= begun <= 18, "just past the middle"
+    measured = [index for index, _, done in seen if done]
+    assert {begun - 1, begun} <= set(measured) and len(measured) <= 12
+    faces = seen[begun][1]
+    np.testing.assert_array_equal(faces.emotion, faces.emotion_raw)
+    assert [it.track_id.tolist() for _, it, _ in seen] == [[0]] * begun + [[1]] * (30 - begun)
+
+
 def test_lost_face_is_searched_for():
     def hidden(index, ground):
         image = ground.copy()

@@ -75,6 +75,21 @@ def test_the_truth_of_a_scene():
     assert (again[1] == frames[3][1]).all() and again[0] == frames[3][0] == 0.3
 
 
+def test_the_truth_of_a_dissolve():
+    """Within 0.4 s about the cut both shots show, each as it stands there; the truth is that which shows more."""
+    scene = make_scenes()["dissolves"]
+    frames = list(scene)
+    inside = [i for i, (time_s, *_) in enumerate(frames) if scene.fading(time_s) == 1.5]
+    assert inside == list(range(33, 43)) and scene.fading(1.28) is None and scene.fading(2.9) == 3.0
+    assert [frames[i][2].track_id.tolist() for i in (37, 38)] == [[0], [1]]
+    cut = replace(scene, fade_s=0.0)
+    first, later = (next(iter(replace(cut, times=np.array([t]))))[1].astype(float) for t in (1.485, 1.5))
+    share = (frames[35][0] - 1.5) / 0.4 + 0.5
+    np.testing.assert_allclose(frames[35][1], (1 - share) * first + share * later, atol=0.51)
+    truth, tracked = track_scene(scene, TruthDetector(scene), Tracker())
+    assert len(truth) == len(tracked) == len(frames) - 10 - 9, "what shows two truths is not counted"
+
+
 def test_a_portrait_of_an_unknown_picture(tmp_path):
     with pytest.raises(InputError, match="where is the face"):
         Portrait(tmp_path / "x.png")
@@ -130,7 +145,7 @@ def test_no_switches_with_the_default_detector(scenes, blazeface, name):
 
 def test_no_switches_between_detections(blazeface):
     """Every third frame of 25 a second is looked at; the rest is motion."""
-    for name in ("crossing", "two behind a wall"):
+    for name in ("crossing", "dissolves"):
         found = mistakes(*track_scene(make_scenes()[name], blazeface, Tracker(), every=3))
         assert found["switches"] == found["shared"] == 0 and found["most_fragmentations"] <= 1, (name, found)
         assert found["missed"] <= 0.05 * found["faces"]

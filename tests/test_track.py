@@ -2,12 +2,14 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from fer_lib.detect import crop_faces
+from fer_lib.demo_video import make_demo_video
+from fer_lib.detect import crop_faces, make_detector
 from fer_lib.faces import EMOTIONS, Faces
 from fer_lib.track import (
     AGREE,
@@ -18,7 +20,9 @@ from fer_lib.track import (
     Tracker,
     describe_looks,
 )
+from fer_lib.video import VideoReader
 
+PHOTOS = Path(__file__).resolve().parents[1] / "test_photo"
 SIDE = 40
 PATTERNS = np.random.default_rng(5).integers(0, 255, (4, 5, 5, 3), np.uint8)
 EMPTY = np.tile(np.linspace(60, 180, 320).astype(np.uint8)[None, :, None], (180, 1, 3))
@@ -157,6 +161,60 @@ def test_one_shot_fades_into_another(who):
     if who == 1:  # the first one comes back beside the other
         both = picture((0, 60, 60), (1, 160, 90), ground=other)
         assert ids(tracker(boxes((60, 60), (160, 90)), 60 / 25, both)) == [0, 1]
+
+
+@pytest.fixture(scope="module")
+def demo_film(tmp_path_factory):
+    """(time_s, image, faces) of the demo film: one portrait, from 2.43 to 2.75 s another, none, from 6.2 s both."""
+    photos = [PHOTOS / name for name in ("astronaut.png", "grace_hopper.jpg")]
+    path, detect = (
+        make_demo_video(photos, tmp_path_factory.mktemp("film") / "demo.mp4", size=(320, 180)),
+        make_detector(),
+    )
+    with VideoReader(path) as video:
+        return [(frame.time_s, frame.image, detect(frame.image)) for frame in video]
+
+
+@pytest.mark.parametrize("every", [1, 3, 4])
+def test_a_dissolve_is_noticed_whenever_the_looks_are_taken(demo_film, every):
+    """The film is begun at each of 13 frames, so that the looks fall before, into and after the fade."""
+    for phase in range(13):
+        tracker, seen = Tracker(), {}
+        for i, (time_s, image, faces) in list(enumerate(demo_film))[phase:]:
+            found = tracker.boxes(time_s, image) if (i - phase) % every else tracker(faces, time_s, image)
+            seen[i] = [track for _, track in sorted(zip(found.xyxy[:, 0].tolist(), ids(found), strict=True))]
+        first = {track for i in range(phase, 61) for track in seen[i]}
+        begun = next(i for i in range(61, 75) if seen[i] and seen[i][0] not in first)
+        assert 65 <= begun <= 69 + (every > 3) * 2, "from the middle of the fade, 65, on"
+        assert [seen[i] for i in range(begun, 126)] == [seen[begun]] * (126 - begun), (phase, "and once")
+        assert len(first) == 1 and seen[224] == [*first, *seen[begun]], (phase, "both are known again")
+
+
+def test_a_face_that_turns_in_the_same_picture_is_learnt():
+    """When it is held for half a second; in another picture it would be somebody else."""
+    turned = picture((1, 160, 90))
+    for shot, wanted in ((turned, 0), (picture((1, 160, 90), ground=np.rot90(EMPTY, 2)), 1)):
+        tracker = Tracker()
+        for i in range(20):
+            tracker(boxes((160, 90)), i / 25, picture((0, 160, 90)))
+        for i in range(20, 60):
+            share = min((i - 19) / 8, 1)  # within 0.3 s
+            image = np.round((1 - share) * picture((0, 160, 90)) + share * shot).astype(np.uint8)
+            found = tracker(boxes((160, 90)), i / 25, image)
+        assert ids(found) == [wanted]
+    for i in range(60, 140):
+        tracker(boxes((160, 90)), i / 25, shot)
+    assert ids(tracker(boxes((280, 130)), 8.0, picture((1, 280, 130)))) == [1]
+
+
+def test_a_face_that_fades_away_gets_no_new_number():
+    """Before it is gone its look is that of the ground; the same is true of one that fades in, under its old number."""
+    tracker, ground, numbers = Tracker(), np.rot90(EMPTY, 2), []
+    for i in range(110):
+        share = np.clip((i - 20) / 8, 0, 1) if i < 60 else 1 - np.clip((i - 60) / 8, 0, 1)
+        image = np.round((1 - share) * picture((0, 160, 90)) + share * ground).astype(np.uint8)
+        numbers += ids(tracker(boxes((160, 90)) if share < 0.6 else boxes(), i / 25, image))
+    assert set(numbers) == {0} and len(numbers) > 70
 
 
 def test_a_cut_between_detections_leaves_no_boxes():
