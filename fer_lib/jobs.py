@@ -496,9 +496,11 @@ def _client(distributed, address: str):
 
 def _outcome(future, job: VideoJob) -> Outcome:
     error = future.exception()
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError) or (isinstance(error, RuntimeError) and "deserializ" in str(error)):
+        missing = f"have no {error.name}" if isinstance(error, ModuleNotFoundError) else "cannot read the work"
         raise InputError(
-            f"the Dask workers have no {error.name}; start them with PYTHONPATH=the folder of video_fer.py"
+            f"the Dask scheduler or its workers {missing}; start both with PYTHONPATH=the folder of video_fer.py, "
+            "and with the packages of requirements.txt"
         )
     if isinstance(error, _Unusable):
         raise InputError(str(error))

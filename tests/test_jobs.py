@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import job_work
@@ -361,6 +362,58 @@ def test_ctrl_c_at_a_terminal(tiny_model, tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------ Dask
+
+
+@contextmanager
+def dask_started(folder, on_scheduler: dict, on_worker: dict):
+    """`dask scheduler` and `dask worker` as the README starts them, in another folder, PYTHONPATH as given; the address."""
+    pytest.importorskip("distributed", reason="distributed is not installed (requirements-dask.txt)")
+    bare = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    with ExitStack() as stack:
+
+        def start(kind, more, *words):
+            streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            command = [sys.executable, "-m", "distributed.cli.dask_" + kind, *map(str, words)]
+            process = stack.enter_context(subprocess.Popen(command, cwd=folder, env=bare | more, **streams))
+            stack.callback(process.terminate)
+
+        place = folder / "scheduler.json"
+        at = ("--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--scheduler-file", place)
+        start("scheduler", on_scheduler, *at)
+        start("worker", on_worker, "--scheduler-file", place, "--nthreads", 1, "--no-dashboard", "--no-nanny")
+        until(place.exists, "the scheduler")
+        yield json.loads(until(place.read_text, "its address"))["address"]
+
+
+def test_dask_as_the_readme_says(folder, tiny_model, tmp_path, capfd):
+    path = {"PYTHONPATH": str(ROOT)}
+    with dask_started(tmp_path, path, path) as address:
+        until(lambda: has_workers(address), "the worker")
+        assert call(folder / "a.mp4", tiny_model, tmp_path / "out", "--dask", address) == 0, capfd.readouterr()
+    assert len(rows_of(tmp_path / "out" / "a_fer.csv")) == 6
+    assert "PYTHONPATH=/path/of/this/repository dask scheduler" in (ROOT / "README.md").read_text()
+
+
+def test_dask_scheduler_without_fer_lib(folder, tiny_model, tmp_path, capfd):
+    """One line for all videos."""
+    with dask_started(tmp_path, {}, {"PYTHONPATH": str(ROOT)}) as address:
+        until(lambda: has_workers(address), "the worker")
+        capfd.readouterr()
+        assert call(folder, tiny_model, tmp_path / "out", "--dask", address) == 2
+    told = capfd.readouterr().err
+    errors = [line for line in told.splitlines() if line.startswith("error: ")]
+    assert (
+        "Traceback" not in told
+        and len(errors) == 1
+        and "start both with PYTHONPATH=the folder of video_fer.py" in errors[0]
+    ), errors
+
+
+def has_workers(address: str) -> bool:
+    import distributed
+
+    with distributed.Client(address, timeout=WITHIN_S) as client:
+        return bool(client.scheduler_info()["workers"])
 
 
 @pytest.fixture(scope="module")
