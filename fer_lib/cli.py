@@ -412,7 +412,7 @@ def _group_mood(folder, pictures: list, va_scale: str) -> str:
 
 def run_video(options) -> int:
     """Each video becomes an annotated video and a table, several at a time if asked for."""
-    from fer_lib.jobs import TableRows, attempt, find_videos, left_to_do, plan, run_in_processes, run_on_dask
+    from fer_lib.jobs import TableRows, find_videos, left_to_do, plan, run_in_processes, run_in_turn, run_on_dask
     from fer_lib.pipeline import check_settings
 
     if not options.inputs:
@@ -434,6 +434,7 @@ def run_video(options) -> int:
         plot=options.plot,
         report=options.report,
         sequence=options.sequence,
+        settings=_settings(options),
     )
     _check_apart(tables.paths, jobs)
     tables.rows = TableRows(jobs)
@@ -460,10 +461,28 @@ def run_video(options) -> int:
         elif min(options.jobs, len(todo)) > 1:
             run_in_processes(todo, partial(_video_work, options), options.jobs, tell)
         elif todo:
-            work = _video_work(options, progress=True)
-            for job in todo:
-                tell(attempt(work, job))
+            run_in_turn(todo, partial(_video_work, options, progress=True), tell)
     return code
+
+
+def _settings(options) -> str:
+    """What decides the annotated video and its table, beside the video itself; InputError for an unknown model."""
+    from fer_lib.detect import DEFAULT_DETECTOR
+    from fer_lib.files import sha256
+    from fer_lib.recognize import AGE_MODEL
+    from fer_lib.weights import AGE_TASK, DEFAULT_MODEL, EMOTION_TASK, task_card
+
+    cards = [task_card(DEFAULT_MODEL if options.model is None else options.model, EMOTION_TASK)]
+    cards += [task_card(AGE_MODEL, AGE_TASK)] if options.age else []
+    settings = {
+        "models": {card.name: sha256(card.folder / "card.json")[:16] for card in cards},
+        "detector": options.detector or ("haar" if options.cascade else DEFAULT_DETECTOR),
+    }
+    if options.cascade:
+        settings["cascade"] = sha256(options.cascade)[:16] if os.path.isfile(options.cascade) else options.cascade
+    for name in ("min_face", "every", "smooth", "balanced", "uncertain_below", "va", "va_scale"):
+        settings[name] = getattr(options, name)
+    return json.dumps(settings)
 
 
 def _set_smoothing(options) -> None:

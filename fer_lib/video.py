@@ -202,6 +202,12 @@ class VideoReader:
         return np.ascontiguousarray(_apply_matrix(image, self._first_matrix))
 
 
+def video_comment(path) -> str:
+    """What a VideoWriter was given as `comment`; "" for none. InputError when the file is no video."""
+    with _open(Path(path)) as container:
+        return container.metadata.get("comment", "")
+
+
 def check_video(path) -> None:
     """InputError when a VideoReader would refuse the file on opening."""
     VideoReader(path).close()
@@ -418,7 +424,7 @@ class VideoWriter:
     rate: frames/s, a hint for the encoder; the times decide. time_base: the source's, so that its stamps survive
     exactly. sound_from: a file whose sound tracks are copied as they are, with their languages; one that mp4 cannot
     hold is converted to AAC, and one that cannot be decoded is left out (`sound`, `sound_lost` tell). preset: x264's.
-    reproducible: the same frames give the same bytes, slower.
+    comment: a text for the file's metadata. reproducible: the same frames give the same bytes, slower.
 
     The file is read back before it gets its name. InputError when it cannot be, when the place cannot be written, or
     when the disk is full.
@@ -435,10 +441,11 @@ class VideoWriter:
         pixel_aspect: Fraction | None = None,
         sound_from=None,
         sound_offset_s: float = 0.0,
+        comment: str = "",
         preset: str = PRESET,
         reproducible: bool = False,
     ):
-        self.path, self._preset = Path(path), preset
+        self.path, self._preset, self._comment = Path(path), preset, comment
         if self.path.suffix.lower() not in WRITABLE:
             raise InputError(f"{self.path}: a video is written as {', '.join(WRITABLE)}; choose one of these")
         self.width, self.height, self.rate = width, height, min(max(rate, 1.0), 1000.0)
@@ -458,6 +465,8 @@ class VideoWriter:
         try:
             options = {"movflags": "faststart"} if self.path.suffix.lower() != ".mkv" else {}
             self._container = av.open(f"file:{temporary}", "w", options=options)
+            if self._comment:
+                self._container.metadata["comment"] = self._comment
             rate = Fraction(self.rate).limit_denominator(1001)
             encoder = {"crf": str(CRF), "preset": self._preset, "g": str(round(min(250, KEY_EVERY_S * self.rate + 1)))}
             if thread_limit():
@@ -785,6 +794,7 @@ def annotate_video(
     names: tuple[str, ...] | None = None,
     draw: Callable | None = None,
     source: str | None = None,
+    comment: str = "",
     on_rows: Callable[[list[dict]], None] | None = None,
     on_faces: Callable[[np.ndarray, Faces, float], None] | None = None,
     progress: bool = True,
@@ -797,7 +807,7 @@ def annotate_video(
     `names`, default those that the recogniser fills. on_rows is called once a frame with that frame's rows. on_faces is
     called with each analysed frame, in order: (image, faces, time_s), the picture without any drawing. It must leave
     the picture as it is, and copy what it keeps, since it is drawn over next. source names the video in the rows,
-    default the path as given.
+    default the path as given. comment: for the annotated video's metadata.
 
     Damaged packets in the middle are left out and counted in the summary, for the caller to warn of: the video counts
     as done. One whose end is missing is refused. Only some dozen frames are held in memory. KeyboardInterrupt finishes
@@ -833,6 +843,7 @@ def annotate_video(
                 pixel_aspect=video.pixel_aspect,
                 sound_from=path,
                 sound_offset_s=video.offset_s,
+                comment=comment,
             )
         )
         analysis = stack.enter_context(Analysis(video, recognize, smooth_s, every))
