@@ -228,7 +228,10 @@ def _stoppable() -> Iterator[None]:
 
 
 class _Tables:
-    """The tables of --csv, --json and --parquet: checked before the work, written after it, also after Ctrl-C."""
+    """The tables of --csv, --json and --parquet: checked before the work, written after it, also after Ctrl-C.
+
+    Without a row nothing was done, and none is written: an earlier one may be there.
+    """
 
     def __init__(self, options, video: bool):
         from fer_lib.files import check_writable
@@ -250,7 +253,7 @@ class _Tables:
         from fer_lib.files import uninterrupted
         from fer_lib.records import write_table
 
-        if kind is None or issubclass(kind, KeyboardInterrupt):
+        if (kind is None or issubclass(kind, KeyboardInterrupt)) and any(True for _ in self.rows):
             with uninterrupted():
                 for path in self.paths:
                     write_table(path, self.rows, self.columns)
@@ -423,10 +426,18 @@ def run_video(options) -> int:
         raise InputError("--jobs must be 1 or more")
     if options.show and (options.jobs > 1 or options.dask):
         raise InputError("--show has one window; leave it out, or --jobs and --dask")
+    if options.dask and options.jobs > 1:
+        raise InputError("--jobs is for this machine and --dask for a cluster; give one of the two")
     tables, videos, todo = _Tables(options, video=True), [], []
     if options.dask:
         options = _with_absolute_paths(options)
-    code = _each(options.inputs, lambda path: videos.extend(find_videos(path) if Path(path).is_dir() else [Path(path)]))
+
+    def gather(path):
+        if options.dask and not Path(path).exists():  # else a worker would say that it does not see it
+            raise InputError(f"{path}: no such file")
+        videos.extend(find_videos(path) if Path(path).is_dir() else [Path(path)])
+
+    code = _each(options.inputs, gather)
     jobs = plan(
         videos,
         options.out,
@@ -436,7 +447,7 @@ def run_video(options) -> int:
         sequence=options.sequence,
         settings=_settings(options),
     )
-    _check_apart(tables.paths, jobs)
+    _check_apart(tables.paths, plan(videos, options.out, summary=True, plot=True, report=True, sequence=True))
     tables.rows = TableRows(jobs)
     for job in jobs:
         left = left_to_do(job, tables.columns) if options.resume else job
@@ -504,11 +515,11 @@ def _with_absolute_paths(options) -> argparse.Namespace:
 
 
 def _check_apart(tables: list[Path], jobs: list) -> None:
-    """The table of all videos is made of theirs, so it is none of them."""
-    own = {os.path.realpath(job.table) for job in jobs}
+    """The table of all videos replaces nothing that a video has of its own; jobs: with all kinds of results."""
+    own = {os.path.realpath(path) for job in jobs for path in (job.video, job.table, *job.results)}
     for path in tables:
         if os.path.realpath(path) in own:
-            raise InputError(f"{path} is where a video's own table goes; give the table of all another name")
+            raise InputError(f"{path} is where a video's own results go; give the table of all another name")
 
 
 def _video_work(options, progress: bool = False):

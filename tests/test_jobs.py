@@ -427,12 +427,16 @@ def test_report_and_plot_of_what_is_labelled(tiny_model, tmp_path, capsys):
     [
         (["--jobs", "0"], "--jobs must be 1 or more"),
         (["--jobs", "2", "--show"], "--show has one window"),
-        (["--csv", "OUT/a_fer.csv"], "is where a video's own table goes"),
+        (["--dask", "tcp://127.0.0.1:9", "--jobs", "2"], "give one of the two"),
+        (["--csv", "OUT/a_fer.csv"], "is where a video's own results go"),
+        (["--csv", "OUT/../OUT/b_fer_sequence.csv", "--sequence"], "is where a video's own results go"),
+        (["--json", "OUT/a_fer_summary.json"], "is where a video's own results go"),
+        (["--jobs", "2", "--json", "OUT/b_fer_summary.json", "--summary"], "is where a video's own results go"),
         (["--jobs", "2", "--model", "none"], "no model 'none'"),
     ],
 )
 def test_wrong_use(folder, tiny_model, tmp_path, capfd, more, message):
-    more = [word.replace("OUT", str(tmp_path)) for word in more]
+    more = [word.replace("OUT/../OUT", f"{tmp_path}/../{tmp_path.name}").replace("OUT", str(tmp_path)) for word in more]
     assert call(folder, tiny_model, tmp_path, *more) == 2
     errors = capfd.readouterr().err.splitlines()
     assert len(errors) == 1 and message in errors[0]
@@ -550,6 +554,15 @@ def test_a_folder_by_a_dask_cluster(cluster, folder, tiny_model, tmp_path, monke
     rows = rows_of("all.csv")
     assert rows == rows_of("out/a_fer.csv") + rows_of("out/b_fer.csv") and len(rows) == 10
     assert f"wrote {tmp_path / 'out' / 'a_fer.mp4'}" in told
+
+
+def test_a_missing_file_for_dask(cluster, tmp_path, tiny_model, capfd):
+    """It is missing here too, so it is nothing that a worker does not see; the table of an earlier run stays."""
+    (tmp_path / "all.csv").write_text("of an earlier run")
+    film, address = tmp_path / "none.mp4", cluster.scheduler_address
+    assert call(film, tiny_model, tmp_path / "out", "--dask", address, "--csv", tmp_path / "all.csv") == 2
+    assert capfd.readouterr().err == f"error: {film}: no such file\n"
+    assert (tmp_path / "all.csv").read_text() == "of an earlier run"
 
 
 def test_both_dask_workers_work(cluster, tmp_path):
