@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from fer_lib.errors import InputError
+from fer_lib.errors import InputError, Interrupted, one_line
 
 OK, WRONG, INTERRUPTED = 0, 2, 130
 MOST_FACES_TOLD = 10  # in a video's summary on the terminal; all of them stand in its file
@@ -22,13 +22,18 @@ MOST_FACES_TOLD = 10  # in a video's summary on the terminal; all of them stand 
 
 def complain(message) -> None:
     """One line on stderr."""
-    print("error: " + " ".join(str(message).split()), file=sys.stderr, flush=True)
+    print("error: " + one_line(" ".join(str(message).split())), file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    """A line on stderr about work that goes on."""
+    print(one_line(text), file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:
     """A line on stdout, at once. When its reader has gone (`| head`), the work goes on in silence."""
     try:
-        print(text, flush=True)
+        print(one_line(text), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
@@ -371,7 +376,7 @@ def _label_picture(picture: Path, recognise, judge, names, options):
     write_image(names(picture, writable_suffix(image, picture.suffix)), annotated)
     complaint = jpeg_complaint(picture)
     if complaint:
-        print(f"{picture}: may be damaged ({complaint}); compare it with its source", file=sys.stderr)
+        warn(f"{picture}: may be damaged ({complaint}); compare it with its source")
     rows = faces.records(str(picture))
     for number, (row, answer, word) in enumerate(zip(rows, answers(faces), words, strict=True), start=1):
         say(_face_line(picture, number, row, answer, options.va_scale) + f"; {word}" * bool(word))
@@ -538,12 +543,12 @@ def _tell_video(outcome, va_scale: str) -> None:
     if summary is not None:
         if summary.skipped:
             lost = counted(summary.skipped, "damaged packet")
-            _warn(f"{job.source}: {lost} could not be decoded; those times are missing in the table")
+            warn(f"{job.source}: {lost} could not be decoded; those times are missing in the table")
         if summary.damaged:
             frames = counted(summary.damaged, "damaged frame")
-            _warn(f"{job.source}: {frames} kept as far as they could be mended; their rows may be wrong")
+            warn(f"{job.source}: {frames} kept as far as they could be mended; their rows may be wrong")
         if summary.sound_lost:
-            _warn(f"{job.source}: sound was left out ({summary.sound_lost})")
+            warn(f"{job.source}: sound was left out ({summary.sound_lost})")
         _tell(summary)
     for row in sorted(outcome.faces, key=lambda row: -row["seconds"])[:MOST_FACES_TOLD]:
         say(_summary_line(job.source, row, va_scale))
@@ -558,12 +563,8 @@ def _tell_video(outcome, va_scale: str) -> None:
         say(f"wrote {path}")
 
 
-def _warn(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _summary_line(source: str, row: dict, va_scale: str) -> str:
-    """ "a.mp4: face 0 for 12.3 s: happy 65%, neutral 30%, sad 5%, mean valence +0.31, arousal +0.02"."""
+    """ "a.mp4: face 0 for 12.3 s: happy 65%, neutral 30%, sad 5%, mean V +0.31  A +0.02"."""
     from fer_lib.annotate import va_text
     from fer_lib.faces import EMOTIONS
 
@@ -594,13 +595,21 @@ def _tell(summary) -> None:
 
 def run_webcam(options) -> int:
     """A live window; without a screen, an annotated video and its table."""
-    from fer_lib.camera import run_camera
     from fer_lib.pipeline import check_settings
 
     if options.inputs:
         raise InputError(f"unknown word {options.inputs[0]!r}; a camera is given as --camera {options.inputs[0]}")
     _set_smoothing(options)
     check_settings(options.smooth, None)
+    try:
+        return _watch(options)
+    except KeyboardInterrupt as stop:  # it may have come before the first picture
+        raise Interrupted(str(stop) or "nothing is kept but what was said to be saved or recorded") from None
+
+
+def _watch(options) -> int:
+    from fer_lib.camera import run_camera
+
     with _Tables(options, video=True) as tables:
         recognise, draw = _recogniser(options), _drawing(options)
         if options.snapshot:
@@ -721,7 +730,8 @@ def run_evaluate(options) -> int:
     if options.json is not None:
         check_writable(options.json)
     report = evaluate(options.model, options.data, options.split, options.ferplus, options.runtime)
-    say(json.dumps(report, indent=2))
+    for line in json.dumps(report, indent=2).splitlines():
+        say(line)
     if options.json is not None:
         write_json(options.json, report)
     return OK

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_lib.errors import InputError, Interrupted
+from fer_lib.errors import InputError, Interrupted, one_line
 from fer_lib.faces import Faces
 from fer_lib.files import replacing, uninterrupted
 from fer_lib.pipeline import Analysis
@@ -708,13 +708,13 @@ class Progress:
     """How far a long work is, on stderr: a bar on a terminal, elsewhere a plain line every ten seconds."""
 
     def __init__(self, name: str, total: int | None, shown: bool = True, unit: str = "frame"):
-        self._name, self._total, self._shown, self._unit = name, total, shown, unit
+        self._name, self._total, self._shown, self._unit = one_line(name), total, shown, unit
         self._count, self._bar = 0, None
         self._start = self._said = time.monotonic()
         if shown and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc=name, unit=unit, file=sys.stderr, dynamic_ncols=True)
+            self._bar = tqdm(total=total, desc=self._name, unit=unit, file=sys.stderr, dynamic_ncols=True)
 
     def __enter__(self) -> Progress:
         return self
