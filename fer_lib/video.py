@@ -823,9 +823,8 @@ def annotate_video(
     source = str(path) if source is None else source
     begun, face_count, measured_count, stages = time.monotonic(), 0, 0, {"draw": 0.0, "write": 0.0}
     table_path, writer = None if table_path is None else Path(table_path), None
-    with ExitStack() as stack:
-        results = [path for path in (Path(out_path), table_path) if path is not None]
-        stack.enter_context(saying_what_is_kept(source, results, lambda: writer.frames if writer else 0))
+    results = [path for path in (Path(out_path), table_path) if path is not None]
+    with saying_what_is_kept(source, results, lambda: writer.frames if writer else 0), ExitStack() as stack:
         video = stack.enter_context(VideoReader(path))
         for target in (out_path, table_path):
             if target is not None and Path(target).resolve() == video.path.resolve():
@@ -865,6 +864,8 @@ def annotate_video(
             face_count += len(faces)
             measured_count += measured
             bar.step()
+        with uninterrupted():  # so that a worker's SIGTERM leaves no video without its table
+            stack.close()
     seconds = time.monotonic() - begun
     return VideoSummary(
         source=source,

@@ -25,7 +25,8 @@ from PIL import Image
 
 from fer_lib.files import LEFTOVER_S, replacing, uninterrupted
 from fer_lib.images import read_image
-from fer_lib.video import CsvTable, VideoReader
+from fer_lib.recognize import Recognizer
+from fer_lib.video import CsvTable, VideoReader, VideoWriter, annotate_video
 
 pytestmark = [
     pytest.mark.usefixtures("ctrl_c_is_heeded"),
@@ -304,6 +305,19 @@ def test_ctrl_c_after_networks_are_gone():
     """OpenVINO leaves signals a stack that is gone when its cores go in the order in which they came."""
     done = subprocess.run([sys.executable, "-c", NETWORKS], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
+def test_sigterm_at_the_end_of_a_video_leaves_it_with_its_table(tmp_path, monkeypatch):
+    """As a worker gets it while the video is read back: then both are complete."""
+    film, before = talking_portrait(tmp_path / "a.mp4", 5), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(VideoWriter, "_read_back", lambda writer: signal.raise_signal(signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        with pytest.raises(SystemExit):
+            annotate_video(film, Recognizer(), tmp_path / "o.mp4", table_path=tmp_path / "o.csv", progress=False)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert check_video(tmp_path / "o.mp4") == 5
 
 
 def test_uninterrupted_holds_ctrl_c_until_the_end():
