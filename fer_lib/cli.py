@@ -420,6 +420,13 @@ def _group_mood(folder, pictures: list, va_scale: str) -> str:
 
 def run_video(options) -> int:
     """Each video becomes an annotated video and a table, several at a time if asked for."""
+    try:
+        return _label_videos(options)
+    except KeyboardInterrupt as stop:  # it may have come before the first video
+        raise Interrupted(str(stop) or "no video was being labelled") from None
+
+
+def _label_videos(options) -> int:
     from fer_lib.jobs import TableRows, find_videos, left_to_do, plan, run_in_processes, run_in_turn, run_on_dask
     from fer_lib.pipeline import check_settings
 

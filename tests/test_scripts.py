@@ -220,6 +220,15 @@ def test_one_photo_is_quick_and_needs_no_tensorflow(tmp_path):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_openvino_reports_nothing():
+    """Nor does it fork a process for that, which would hear of Ctrl-C."""
+    program = (
+        "import multiprocessing, sys; multiprocessing.Process.start = lambda process: print('started'); "
+        "import fer_lib, openvino.tools.ovc.telemetry_utils as used; print(used.tm.__name__)"
+    )
+    assert run_script("-c", program).stdout == "openvino.tools.ovc.telemetry_stub\n"
+
+
 def test_library(photo):
     from fer_lib import Recognizer, draw_faces
 
