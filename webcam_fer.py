@@ -3,7 +3,11 @@
 
 import sys
 
-from fer_lib.cli import main
-
 if __name__ == "__main__":
-    sys.exit(main(["webcam", *sys.argv[1:]], script="webcam_fer.py"))
+    try:
+        from fer_lib.cli import main
+
+        sys.exit(main(["webcam", *sys.argv[1:]], script="webcam_fer.py"))
+    except KeyboardInterrupt:  # before main() could take care of it
+        print("error: interrupted; nothing was done", file=sys.stderr)
+        sys.exit(130)

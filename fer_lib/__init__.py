@@ -6,9 +6,13 @@ faces = Recognizer()(image)
 faces.records(), draw_faces(image, faces)
 """
 
+import sys
 from importlib import import_module
 
 __version__ = "0.1.0"
+
+# OpenVINO would report each import to Google Analytics, from a forked process; without this package it reports nothing.
+sys.modules.setdefault("openvino_telemetry", None)
 
 _HOME = {
     "Recognizer": "fer_lib.recognize",

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from fer_lib.errors import InputError
+from fer_lib.errors import InputError, Interrupted, one_line
 
 OK, WRONG, INTERRUPTED = 0, 2, 130
 MOST_FACES_TOLD = 10  # in a video's summary on the terminal; all of them stand in its file
@@ -22,13 +22,18 @@ MOST_FACES_TOLD = 10  # in a video's summary on the terminal; all of them stand 
 
 def complain(message) -> None:
     """One line on stderr."""
-    print("error: " + " ".join(str(message).split()), file=sys.stderr, flush=True)
+    print("error: " + one_line(" ".join(str(message).split())), file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    """A line on stderr about work that goes on."""
+    print(one_line(text), file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:
     """A line on stdout, at once. When its reader has gone (`| head`), the work goes on in silence."""
     try:
-        print(text, flush=True)
+        print(one_line(text), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
@@ -228,7 +233,10 @@ def _stoppable() -> Iterator[None]:
 
 
 class _Tables:
-    """The tables of --csv, --json and --parquet: checked before the work, written after it, also after Ctrl-C."""
+    """The tables of --csv, --json and --parquet: checked before the work, written after it, also after Ctrl-C.
+
+    Without a row nothing was done, and none is written: an earlier one may be there.
+    """
 
     def __init__(self, options, video: bool):
         from fer_lib.files import check_writable
@@ -250,7 +258,7 @@ class _Tables:
         from fer_lib.files import uninterrupted
         from fer_lib.records import write_table
 
-        if kind is None or issubclass(kind, KeyboardInterrupt):
+        if (kind is None or issubclass(kind, KeyboardInterrupt)) and any(True for _ in self.rows):
             with uninterrupted():
                 for path in self.paths:
                     write_table(path, self.rows, self.columns)
@@ -368,7 +376,7 @@ def _label_picture(picture: Path, recognise, judge, names, options):
     write_image(names(picture, writable_suffix(image, picture.suffix)), annotated)
     complaint = jpeg_complaint(picture)
     if complaint:
-        print(f"{picture}: may be damaged ({complaint}); compare it with its source", file=sys.stderr)
+        warn(f"{picture}: may be damaged ({complaint}); compare it with its source")
     rows = faces.records(str(picture))
     for number, (row, answer, word) in enumerate(zip(rows, answers(faces), words, strict=True), start=1):
         say(_face_line(picture, number, row, answer, options.va_scale) + f"; {word}" * bool(word))
@@ -412,7 +420,14 @@ def _group_mood(folder, pictures: list, va_scale: str) -> str:
 
 def run_video(options) -> int:
     """Each video becomes an annotated video and a table, several at a time if asked for."""
-    from fer_lib.jobs import TableRows, attempt, find_videos, left_to_do, plan, run_in_processes, run_on_dask
+    try:
+        return _label_videos(options)
+    except KeyboardInterrupt as stop:  # it may have come before the first video
+        raise Interrupted(str(stop) or "no video was being labelled") from None
+
+
+def _label_videos(options) -> int:
+    from fer_lib.jobs import TableRows, find_videos, left_to_do, plan, run_in_processes, run_in_turn, run_on_dask
     from fer_lib.pipeline import check_settings
 
     if not options.inputs:
@@ -423,10 +438,18 @@ def run_video(options) -> int:
         raise InputError("--jobs must be 1 or more")
     if options.show and (options.jobs > 1 or options.dask):
         raise InputError("--show has one window; leave it out, or --jobs and --dask")
+    if options.dask and options.jobs > 1:
+        raise InputError("--jobs is for this machine and --dask for a cluster; give one of the two")
     tables, videos, todo = _Tables(options, video=True), [], []
     if options.dask:
         options = _with_absolute_paths(options)
-    code = _each(options.inputs, lambda path: videos.extend(find_videos(path) if Path(path).is_dir() else [Path(path)]))
+
+    def gather(path):
+        if options.dask and not Path(path).exists():  # else a worker would say that it does not see it
+            raise InputError(f"{path}: no such file")
+        videos.extend(find_videos(path) if Path(path).is_dir() else [Path(path)])
+
+    code = _each(options.inputs, gather)
     jobs = plan(
         videos,
         options.out,
@@ -434,8 +457,9 @@ def run_video(options) -> int:
         plot=options.plot,
         report=options.report,
         sequence=options.sequence,
+        settings=_settings(options),
     )
-    _check_apart(tables.paths, jobs)
+    _check_apart(tables.paths, plan(videos, options.out, summary=True, plot=True, report=True, sequence=True))
     tables.rows = TableRows(jobs)
     for job in jobs:
         left = left_to_do(job, tables.columns) if options.resume else job
@@ -460,10 +484,28 @@ def run_video(options) -> int:
         elif min(options.jobs, len(todo)) > 1:
             run_in_processes(todo, partial(_video_work, options), options.jobs, tell)
         elif todo:
-            work = _video_work(options, progress=True)
-            for job in todo:
-                tell(attempt(work, job))
+            run_in_turn(todo, partial(_video_work, options, progress=True), tell)
     return code
+
+
+def _settings(options) -> str:
+    """What decides the annotated video and its table, beside the video itself; InputError for an unknown model."""
+    from fer_lib.detect import DEFAULT_DETECTOR
+    from fer_lib.files import sha256
+    from fer_lib.recognize import AGE_MODEL
+    from fer_lib.weights import AGE_TASK, DEFAULT_MODEL, EMOTION_TASK, task_card
+
+    cards = [task_card(DEFAULT_MODEL if options.model is None else options.model, EMOTION_TASK)]
+    cards += [task_card(AGE_MODEL, AGE_TASK)] if options.age else []
+    settings = {
+        "models": {card.name: sha256(card.folder / "card.json")[:16] for card in cards},
+        "detector": options.detector or ("haar" if options.cascade else DEFAULT_DETECTOR),
+    }
+    if options.cascade:
+        settings["cascade"] = sha256(options.cascade)[:16] if os.path.isfile(options.cascade) else options.cascade
+    for name in ("min_face", "every", "smooth", "balanced", "uncertain_below", "va", "va_scale"):
+        settings[name] = getattr(options, name)
+    return json.dumps(settings)
 
 
 def _set_smoothing(options) -> None:
@@ -485,11 +527,11 @@ def _with_absolute_paths(options) -> argparse.Namespace:
 
 
 def _check_apart(tables: list[Path], jobs: list) -> None:
-    """The table of all videos is made of theirs, so it is none of them."""
-    own = {os.path.realpath(job.table) for job in jobs}
+    """The table of all videos replaces nothing that a video has of its own; jobs: with all kinds of results."""
+    own = {os.path.realpath(path) for job in jobs for path in (job.video, job.table, *job.results)}
     for path in tables:
         if os.path.realpath(path) in own:
-            raise InputError(f"{path} is where a video's own table goes; give the table of all another name")
+            raise InputError(f"{path} is where a video's own results go; give the table of all another name")
 
 
 def _video_work(options, progress: bool = False):
@@ -508,12 +550,12 @@ def _tell_video(outcome, va_scale: str) -> None:
     if summary is not None:
         if summary.skipped:
             lost = counted(summary.skipped, "damaged packet")
-            _warn(f"{job.source}: {lost} could not be decoded; those times are missing in the table")
+            warn(f"{job.source}: {lost} could not be decoded; those times are missing in the table")
         if summary.damaged:
             frames = counted(summary.damaged, "damaged frame")
-            _warn(f"{job.source}: {frames} kept as far as they could be mended; their rows may be wrong")
+            warn(f"{job.source}: {frames} kept as far as they could be mended; their rows may be wrong")
         if summary.sound_lost:
-            _warn(f"{job.source}: sound was left out ({summary.sound_lost})")
+            warn(f"{job.source}: sound was left out ({summary.sound_lost})")
         _tell(summary)
     for row in sorted(outcome.faces, key=lambda row: -row["seconds"])[:MOST_FACES_TOLD]:
         say(_summary_line(job.source, row, va_scale))
@@ -528,12 +570,8 @@ def _tell_video(outcome, va_scale: str) -> None:
         say(f"wrote {path}")
 
 
-def _warn(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _summary_line(source: str, row: dict, va_scale: str) -> str:
-    """ "a.mp4: face 0 for 12.3 s: happy 65%, neutral 30%, sad 5%, mean valence +0.31, arousal +0.02"."""
+    """ "a.mp4: face 0 for 12.3 s: happy 65%, neutral 30%, sad 5%, mean V +0.31  A +0.02"."""
     from fer_lib.annotate import va_text
     from fer_lib.faces import EMOTIONS
 
@@ -564,13 +602,21 @@ def _tell(summary) -> None:
 
 def run_webcam(options) -> int:
     """A live window; without a screen, an annotated video and its table."""
-    from fer_lib.camera import run_camera
     from fer_lib.pipeline import check_settings
 
     if options.inputs:
         raise InputError(f"unknown word {options.inputs[0]!r}; a camera is given as --camera {options.inputs[0]}")
     _set_smoothing(options)
     check_settings(options.smooth, None)
+    try:
+        return _watch(options)
+    except KeyboardInterrupt as stop:  # it may have come before the first picture
+        raise Interrupted(str(stop) or "nothing is kept but what was said to be saved or recorded") from None
+
+
+def _watch(options) -> int:
+    from fer_lib.camera import run_camera
+
     with _Tables(options, video=True) as tables:
         recognise, draw = _recogniser(options), _drawing(options)
         if options.snapshot:
@@ -691,7 +737,8 @@ def run_evaluate(options) -> int:
     if options.json is not None:
         check_writable(options.json)
     report = evaluate(options.model, options.data, options.split, options.ferplus, options.runtime)
-    say(json.dumps(report, indent=2))
+    for line in json.dumps(report, indent=2).splitlines():
+        say(line)
     if options.json is not None:
         write_json(options.json, report)
     return OK

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from multiprocessing import connection, resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from fer_lib.files import OutputNames, remove_parts, uninterrupted
 from fer_lib.records import typed, write_table
 from fer_lib.runtime import limit_threads
 from fer_lib.summary import read_rows, summarise, write_summary
-from fer_lib.video import PROGRESS_EVERY_S, VideoReader, VideoSummary, annotate_video
+from fer_lib.video import PROGRESS_EVERY_S, VideoReader, VideoSummary, annotate_video, video_comment
 
 if TYPE_CHECKING:
     from fer_lib.sequences import SequenceReader
@@ -54,6 +55,7 @@ class VideoJob:
     plot: Path | None = None
     report: Path | None = None
     sequence: Path | None = None  # of fer_lib.sequences; made of the frames, with video and table
+    settings: str = ""  # all that decides what video and table hold; it stands in the video's metadata
     labelled: bool = False  # video and table are there already: only the others are to be made
 
     @property
@@ -100,8 +102,10 @@ def plan(
     plot: bool = False,
     report: bool = False,
     sequence: bool = False,
+    settings: str = "",
 ) -> list[VideoJob]:
     """A job for each video, results in the folder `out`; the same videos in the same order get the same names."""
+    wanted = {"summary": summary, "plot": plot, "report": report, "sequence": sequence}
     names, jobs = OutputNames(out, keep=videos), []
     for source in videos:
         video = names(source, ".mp4")
@@ -111,25 +115,36 @@ def plan(
                 path=Path(source),
                 video=video,
                 table=video.with_suffix(".csv"),
-                summary=video.with_name(f"{video.stem}_summary.json") if summary else None,
-                plot=video.with_name(f"{video.stem}_plot.png") if plot else None,
-                report=video.with_suffix(".html") if report else None,
-                sequence=video.with_name(f"{video.stem}_sequence.csv") if sequence else None,
+                settings=settings,
+                **{kind: path for kind, path in _places(video).items() if wanted[kind]},
             )
         )
     return jobs
 
 
+def _places(video: Path) -> dict[str, Path]:
+    """Where the results beside an annotated video and its table go."""
+    return {
+        "summary": video.with_name(f"{video.stem}_summary.json"),
+        "plot": video.with_name(f"{video.stem}_plot.png"),
+        "report": video.with_suffix(".html"),
+        "sequence": video.with_name(f"{video.stem}_sequence.csv"),
+    }
+
+
 def left_to_do(job: VideoJob, names: tuple[str, ...]) -> VideoJob | None:
     """What an earlier run has left of a job: None when all is done, else the job, `labelled` where the rest is there.
 
-    A video counts as labelled when its results are newer than itself and its table has the columns `names`, was made of
-    this source and has rows up to its last frame; one that Ctrl-C has ended has fewer. One with damaged packets has
-    fewer too, and is done again.
+    A video counts as labelled when its results are newer than itself, were made with the job's settings, and its table
+    has the columns `names`, was made of this source and has rows up to its last frame; one that Ctrl-C has ended has
+    fewer.
     """
     try:
-        made = min(job.video.stat().st_mtime, job.table.stat().st_mtime)
-        if made < job.path.stat().st_mtime or _table_tells(job.table) != (names, job.source, _frames(job.path)):
+        if min(job.video.stat().st_mtime, job.table.stat().st_mtime) < job.path.stat().st_mtime:
+            return job
+        columns, source, frames = _table_tells(job.table)
+        same = columns == names and os.path.realpath(source) == os.path.realpath(job.source)
+        if not same or video_comment(job.video) != job.settings or not _has_frames(job.path, frames):
             return job
         if job.sequence is not None and job.sequence.stat().st_mtime < job.table.stat().st_mtime:
             return job
@@ -139,9 +154,10 @@ def left_to_do(job: VideoJob, names: tuple[str, ...]) -> VideoJob | None:
         return job
 
 
-def _frames(path: Path) -> int:
+def _has_frames(path: Path, count: int) -> bool:
+    """Whether a video has so many frames; it is decoded only where packets and frames differ, as in a damaged one."""
     with VideoReader(path) as video:
-        return video.frames
+        return video.frames == count or sum(1 for _ in islice(video, count + 1)) == count
 
 
 def _table_tells(path: Path) -> tuple[tuple[str, ...], str, int]:
@@ -191,22 +207,51 @@ def label_video(
 ) -> Outcome:
     """Do one job. recognize: a Recognizer. step is called once a frame. reader: for a job with `sequence`.
 
-    options: see fer_lib.video.annotate_video.
+    options: see fer_lib.video.annotate_video. When a new video gets its name, also by Ctrl-C, an earlier run's summary,
+    report and sequences of it are removed, and its plot where the job has one: without --plot a picture of that name
+    may be foto_fer.py's. KeyboardInterrupt goes on as Interrupted, which says what is kept.
     """
     video, faces, sequences = None, (), ()
     if not job.labelled:
         on_rows = None if step is None else lambda rows: step()
-        options = {"names": names, "source": job.source, "on_rows": on_rows, **options}
+        options = {"names": names, "source": job.source, "comment": job.settings, "on_rows": on_rows, **options}
         if reader is not None:
             reader.begin()
             options["on_faces"] = reader
+        before = _stamp(job.video)
         try:
-            video = annotate_video(job.path, recognize, job.video, table_path=job.table, **options)
-        except KeyboardInterrupt:  # video and table are kept as far as they came, so the sequences are too
-            if reader is not None and reader.rows(job.source):
-                _write_sequences(job, reader)
-            raise
-        sequences = _write_sequences(job, reader)
+            with _without_stale_results(job):
+                video = annotate_video(job.path, recognize, job.video, table_path=job.table, **options)
+        except KeyboardInterrupt as stop:  # video and table are kept as far as they came, so the sequences are too
+            if reader is None or _stamp(job.video) == before or not reader.rows(job.source):
+                raise
+            _write_sequences(job, reader)
+            raise Interrupted(f"{stop}, their sequences in {job.sequence}") from None
+    try:
+        if not job.labelled:
+            sequences = _write_sequences(job, reader)
+        faces = _make_extras(job, recognize, options.get("progress", False))
+    except KeyboardInterrupt:
+        kept = f"{job.video} and {job.table} are complete"
+        raise Interrupted(f"{kept}; the same call with --resume makes what is missing beside them") from None
+    return Outcome(job, video, faces, sequences)
+
+
+@contextmanager
+def _without_stale_results(job: VideoJob) -> Iterator[None]:
+    before = _stamp(job.video)
+    try:
+        yield
+    finally:
+        if _stamp(job.video) != before:
+            for kind, path in _places(job.video).items():
+                if kind != "plot" or job.plot:
+                    path.unlink(missing_ok=True)
+
+
+def _make_extras(job: VideoJob, recognize, shown: bool) -> tuple[dict, ...]:
+    """What is made of video and table; returns the summary's rows. shown: whether long work tells how far it is."""
+    faces = ()
     if job.summary:
         faces = tuple(summarise(read_rows(job.table)))
         write_summary(job.summary, list(faces))
@@ -217,9 +262,8 @@ def label_video(
     if job.report:
         from fer_lib.report import write_report
 
-        shown = options.get("progress", False)
         write_report(job.report, job.path, job.video, read_rows(job.table), recognize.cards, progress=shown)
-    return Outcome(job, video, faces, sequences)
+    return faces
 
 
 def _write_sequences(job: VideoJob, reader: SequenceReader | None) -> tuple[dict, ...]:
@@ -246,11 +290,33 @@ def attempt(work: Work, job: VideoJob, step: Callable[[], None] | None = None) -
         return Outcome(job, error=f"{job.source}: {error.strerror or error}")
 
 
+def run_in_turn(jobs: Sequence[VideoJob], make_work: Callable[[], Work], on_outcome: Callable[[Outcome], None]) -> None:
+    """Do jobs here, one after the other. KeyboardInterrupt goes on as Interrupted, which says what is kept."""
+    done = 0
+    try:
+        work = make_work()
+        for job in jobs:
+            outcome = attempt(work, job)
+            done += not outcome.error
+            on_outcome(outcome)
+    except KeyboardInterrupt as stop:
+        said = str(stop)
+        if not said or len(jobs) > 1:
+            said += "; " * bool(said) + _kept(done, len(jobs))
+        raise Interrupted(said) from None
+
+
+def _kept(done: int, total: int) -> str:
+    if total == 1:
+        return "the video is done and kept" if done else "no video was done"
+    return f"{done} of {total} videos are done and kept; the same call with --resume does the others"
+
+
 class Course:
     """How far many videos are, on stderr: a bar on a terminal, elsewhere a line for each video and now and then."""
 
     def __init__(self, total: int):
-        self._total, self._done, self._frames, self._bar = total, 0, 0, None
+        self._total, self._done, self._failed, self._frames, self._bar = total, 0, 0, 0, None
         self._start = self._said = time.monotonic()
         if sys.stderr.isatty():
             from tqdm import tqdm
@@ -266,11 +332,12 @@ class Course:
 
     def kept(self) -> str:
         """What Ctrl-C has left, in words."""
-        return f"{self._done} of {self._total} videos are done and kept; the same call with --resume does the others"
+        return _kept(self._done - self._failed, self._total)
 
-    def finished(self, tell: Callable[[], None]) -> None:
-        """One more is done; tell: prints what is to be said of it."""
+    def finished(self, tell: Callable[[], None], failed: bool = False) -> None:
+        """One more has ended; tell: prints what is to be said of it."""
         self._done += 1
+        self._failed += failed
         if self._bar is None:
             tell()
             self._say()
@@ -324,7 +391,7 @@ def run_in_processes(
                     if worker.ended:
                         workers.remove(worker)
                     if outcome is not None:
-                        course.finished(lambda outcome=outcome: on_outcome(outcome))
+                        course.finished(lambda outcome=outcome: on_outcome(outcome), bool(outcome.error))
                     if waiting and worker.idle:
                         worker.give(waiting.popleft())
         except KeyboardInterrupt:
@@ -464,7 +531,7 @@ def run_on_dask(
                 course.look(sum(frames))
                 for future in ended:
                     outcome = _outcome(future, futures[future])
-                    course.finished(lambda outcome=outcome: on_outcome(outcome))
+                    course.finished(lambda outcome=outcome: on_outcome(outcome), bool(outcome.error))
         except BaseException as error:
             stop.set()
             with suppress(Exception):  # TimeoutError; a cluster that has gone
@@ -496,9 +563,11 @@ def _client(distributed, address: str):
 
 def _outcome(future, job: VideoJob) -> Outcome:
     error = future.exception()
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError) or (isinstance(error, RuntimeError) and "deserializ" in str(error)):
+        missing = f"have no {error.name}" if isinstance(error, ModuleNotFoundError) else "cannot read the work"
         raise InputError(
-            f"the Dask workers have no {error.name}; start them with PYTHONPATH=the folder of video_fer.py"
+            f"the Dask scheduler or its workers {missing}; start both with PYTHONPATH=the folder of video_fer.py, "
+            "and with the packages of requirements.txt"
         )
     if isinstance(error, _Unusable):
         raise InputError(str(error))

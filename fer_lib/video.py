@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_lib.errors import InputError, Interrupted
+from fer_lib.errors import InputError, Interrupted, one_line
 from fer_lib.faces import Faces
 from fer_lib.files import replacing, uninterrupted
 from fer_lib.pipeline import Analysis
@@ -200,6 +200,12 @@ class VideoReader:
         width, height = self._size
         image = self._reformatter.reformat(frame, width=width, height=height, format="rgb24").to_ndarray()
         return np.ascontiguousarray(_apply_matrix(image, self._first_matrix))
+
+
+def video_comment(path) -> str:
+    """What a VideoWriter was given as `comment`; "" for none. InputError when the file is no video."""
+    with _open(Path(path)) as container:
+        return container.metadata.get("comment", "")
 
 
 def check_video(path) -> None:
@@ -418,7 +424,7 @@ class VideoWriter:
     rate: frames/s, a hint for the encoder; the times decide. time_base: the source's, so that its stamps survive
     exactly. sound_from: a file whose sound tracks are copied as they are, with their languages; one that mp4 cannot
     hold is converted to AAC, and one that cannot be decoded is left out (`sound`, `sound_lost` tell). preset: x264's.
-    reproducible: the same frames give the same bytes, slower.
+    comment: a text for the file's metadata. reproducible: the same frames give the same bytes, slower.
 
     The file is read back before it gets its name. InputError when it cannot be, when the place cannot be written, or
     when the disk is full.
@@ -435,10 +441,11 @@ class VideoWriter:
         pixel_aspect: Fraction | None = None,
         sound_from=None,
         sound_offset_s: float = 0.0,
+        comment: str = "",
         preset: str = PRESET,
         reproducible: bool = False,
     ):
-        self.path, self._preset = Path(path), preset
+        self.path, self._preset, self._comment = Path(path), preset, comment
         if self.path.suffix.lower() not in WRITABLE:
             raise InputError(f"{self.path}: a video is written as {', '.join(WRITABLE)}; choose one of these")
         self.width, self.height, self.rate = width, height, min(max(rate, 1.0), 1000.0)
@@ -458,6 +465,8 @@ class VideoWriter:
         try:
             options = {"movflags": "faststart"} if self.path.suffix.lower() != ".mkv" else {}
             self._container = av.open(f"file:{temporary}", "w", options=options)
+            if self._comment:
+                self._container.metadata["comment"] = self._comment
             rate = Fraction(self.rate).limit_denominator(1001)
             encoder = {"crf": str(CRF), "preset": self._preset, "g": str(round(min(250, KEY_EVERY_S * self.rate + 1)))}
             if thread_limit():
@@ -699,13 +708,13 @@ class Progress:
     """How far a long work is, on stderr: a bar on a terminal, elsewhere a plain line every ten seconds."""
 
     def __init__(self, name: str, total: int | None, shown: bool = True, unit: str = "frame"):
-        self._name, self._total, self._shown, self._unit = name, total, shown, unit
+        self._name, self._total, self._shown, self._unit = one_line(name), total, shown, unit
         self._count, self._bar = 0, None
         self._start = self._said = time.monotonic()
         if shown and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc=name, unit=unit, file=sys.stderr, dynamic_ncols=True)
+            self._bar = tqdm(total=total, desc=self._name, unit=unit, file=sys.stderr, dynamic_ncols=True)
 
     def __enter__(self) -> Progress:
         return self
@@ -785,6 +794,7 @@ def annotate_video(
     names: tuple[str, ...] | None = None,
     draw: Callable | None = None,
     source: str | None = None,
+    comment: str = "",
     on_rows: Callable[[list[dict]], None] | None = None,
     on_faces: Callable[[np.ndarray, Faces, float], None] | None = None,
     progress: bool = True,
@@ -797,7 +807,7 @@ def annotate_video(
     `names`, default those that the recogniser fills. on_rows is called once a frame with that frame's rows. on_faces is
     called with each analysed frame, in order: (image, faces, time_s), the picture without any drawing. It must leave
     the picture as it is, and copy what it keeps, since it is drawn over next. source names the video in the rows,
-    default the path as given.
+    default the path as given. comment: for the annotated video's metadata.
 
     Damaged packets in the middle are left out and counted in the summary, for the caller to warn of: the video counts
     as done. One whose end is missing is refused. Only some dozen frames are held in memory. KeyboardInterrupt finishes
@@ -813,9 +823,8 @@ def annotate_video(
     source = str(path) if source is None else source
     begun, face_count, measured_count, stages = time.monotonic(), 0, 0, {"draw": 0.0, "write": 0.0}
     table_path, writer = None if table_path is None else Path(table_path), None
-    with ExitStack() as stack:
-        results = [path for path in (Path(out_path), table_path) if path is not None]
-        stack.enter_context(saying_what_is_kept(source, results, lambda: writer.frames if writer else 0))
+    results = [path for path in (Path(out_path), table_path) if path is not None]
+    with saying_what_is_kept(source, results, lambda: writer.frames if writer else 0), ExitStack() as stack:
         video = stack.enter_context(VideoReader(path))
         for target in (out_path, table_path):
             if target is not None and Path(target).resolve() == video.path.resolve():
@@ -833,6 +842,7 @@ def annotate_video(
                 pixel_aspect=video.pixel_aspect,
                 sound_from=path,
                 sound_offset_s=video.offset_s,
+                comment=comment,
             )
         )
         analysis = stack.enter_context(Analysis(video, recognize, smooth_s, every))
@@ -854,6 +864,8 @@ def annotate_video(
             face_count += len(faces)
             measured_count += measured
             bar.step()
+        with uninterrupted():  # so that a worker's SIGTERM leaves no video without its table
+            stack.close()
     seconds = time.monotonic() - begun
     return VideoSummary(
         source=source,

@@ -25,7 +25,8 @@ from PIL import Image
 
 from fer_lib.files import LEFTOVER_S, replacing, uninterrupted
 from fer_lib.images import read_image
-from fer_lib.video import CsvTable, VideoReader
+from fer_lib.recognize import Recognizer
+from fer_lib.video import CsvTable, VideoReader, VideoWriter, annotate_video
 
 pytestmark = [
     pytest.mark.usefixtures("ctrl_c_is_heeded"),
@@ -99,6 +100,26 @@ def test_stopped_in_a_video(long_film, tmp_path, signals):
     assert sound_s(out / "long_fer.mp4") == pytest.approx(frames / 25, abs=0.3)  # some packets of 64 ms
 
 
+def test_ctrl_c_in_a_second_run(long_film, tmp_path):
+    """The second film's results are new as far as they came, and what the first run had made of it is gone."""
+    short = talking_portrait(tmp_path / "short.mp4", 40)
+    out, old = tmp_path / "out", ["long_fer.csv", "long_fer.html", "long_fer.mp4", "long_fer_summary.json"]
+    out.mkdir()
+    for name in old:
+        (out / name).write_text("of an earlier run")
+    with start("video_fer.py", short, long_film, "--out", out) as process:
+        until(lambda: (out / "short_fer.csv").exists() and rows_are_coming(out), "rows of the second film")
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=WITHIN_S)
+    made = ["long_fer.csv", "long_fer.mp4", "short_fer.csv", "short_fer.mp4"]
+    assert sorted(path.name for path in out.iterdir()) == made
+    frames, video = check_video(out / "long_fer.mp4"), out / "long_fer.mp4"
+    kept = f"{frames} frames of {long_film} are in {video} and {video.with_suffix('.csv')}"
+    others = "1 of 2 videos are done and kept; the same call with --resume does the others"
+    check_interrupted(process, error, f"{kept}; {others}")
+    assert check_video(out / "short_fer.mp4") == 40
+
+
 def test_ctrl_c_while_a_camera_stalls(tmp_path):
     """The end of the program does not wait for the camera."""
     with mjpeg_camera(stalling()) as url, start("webcam_fer.py", "--camera", url, "--out", tmp_path) as process:
@@ -156,14 +177,15 @@ def test_ctrl_c_in_a_folder_of_photos(tmp_path):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_killed_in_videos(tmp_path, seed):
+def test_killed_in_videos(long_film, tmp_path, seed):
     """kill -9 at some moment: what has a final name plays, and a table is whole."""
-    films = [talking_portrait(tmp_path / f"{name}.mp4", 40) for name in "abc"]
+    films = [*(talking_portrait(tmp_path / f"{name}.mp4", 40) for name in "abc"), long_film]
     out, random = tmp_path / "out", np.random.default_rng(seed)
     with start("video_fer.py", *films, "--out", out) as process:
         until(lambda: list(out.glob("*_fer.mp4")) or process.poll() is not None, "the first video")
         time.sleep(random.uniform(0, 2))
         process.kill()
+    assert process.returncode == -signal.SIGKILL  # it was at work: the last film takes longer
     left = {path.name for path in out.iterdir()}
     tables = {name for name in left if name[0] != "." and name.endswith(".csv")}
     videos = {name for name in left if name[0] != "." and name.endswith(".mp4")}
@@ -283,6 +305,19 @@ def test_ctrl_c_after_networks_are_gone():
     """OpenVINO leaves signals a stack that is gone when its cores go in the order in which they came."""
     done = subprocess.run([sys.executable, "-c", NETWORKS], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
+def test_sigterm_at_the_end_of_a_video_leaves_it_with_its_table(tmp_path, monkeypatch):
+    """As a worker gets it while the video is read back: then both are complete."""
+    film, before = talking_portrait(tmp_path / "a.mp4", 5), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(VideoWriter, "_read_back", lambda writer: signal.raise_signal(signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        with pytest.raises(SystemExit):
+            annotate_video(film, Recognizer(), tmp_path / "o.mp4", table_path=tmp_path / "o.csv", progress=False)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert check_video(tmp_path / "o.mp4") == 5
 
 
 def test_uninterrupted_holds_ctrl_c_until_the_end():

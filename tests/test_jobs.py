@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+import av
 import job_work
 import numpy as np
 import pandas
@@ -20,10 +24,20 @@ from PIL import Image
 
 from fer_lib import jobs as jobs_module
 from fer_lib.cli import main
-from fer_lib.errors import InputError
+from fer_lib.errors import InputError, Interrupted
 from fer_lib.faces import EMOTIONS, Faces
 from fer_lib.images import read_image
-from fer_lib.jobs import TableRows, find_videos, label_video, left_to_do, plan, run_in_processes, run_on_dask
+from fer_lib.jobs import (
+    Outcome,
+    TableRows,
+    find_videos,
+    label_video,
+    left_to_do,
+    plan,
+    run_in_processes,
+    run_in_turn,
+    run_on_dask,
+)
 from fer_lib.records import columns, write_table
 from fer_lib.video import VideoReader
 
@@ -103,7 +117,30 @@ def test_done_before(done):
     assert left_to_do(done, NAMES) is None and done.video.stat().st_mtime_ns == stamp
 
 
-@pytest.mark.parametrize("change", ["newer", "video", "table", "columns", "source", "empty", "head", "no table"])
+def test_another_spelling_of_its_path_is_the_same_video(done, monkeypatch):
+    monkeypatch.chdir(done.path.parent)
+    assert left_to_do(replace(done, source="a.mp4"), NAMES) is None
+    assert left_to_do(replace(done, source="./out/../a.mp4"), NAMES) is None
+
+
+def test_a_damaged_video_is_done_once(tmp_path):
+    """A packet that cannot be decoded makes no row, here as when it was done."""
+    path = red(tmp_path / "a.mp4", 60)
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][30]
+        start, end = packet.pos, packet.pos + packet.size
+    content = bytearray(path.read_bytes())
+    content[start:end] = b"\xff" * (end - start)
+    path.write_bytes(content)
+    (job,) = plan([path], tmp_path / "out")
+    assert label_video(job, one_face, NAMES, progress=False).video.skipped > 0
+    assert left_to_do(job, NAMES) is None
+
+
+SETTINGS = ("newer", "video", "table", "columns", "source", "settings", "empty", "head", "no table")
+
+
+@pytest.mark.parametrize("change", SETTINGS)
 def test_not_done_before(done, change):
     names = columns(video=True, va=True, smoothed=True) if change == "columns" else NAMES
     if change == "newer":
@@ -112,6 +149,8 @@ def test_not_done_before(done, change):
         getattr(done, change).unlink()
     elif change == "source":
         done = replace(done, source="another.mp4")
+    elif change == "settings":
+        done = replace(done, settings='{"every": 5}')
     elif change == "empty":
         done.table.write_text("")
     elif change == "head":
@@ -124,16 +163,8 @@ def test_not_done_before(done, change):
 def test_stopped_by_ctrl_c_is_not_done(tmp_path):
     """The single process keeps what it has, which is not all."""
     (job,) = plan([red(tmp_path / "a.mp4")], tmp_path)
-    seen = []
-
-    def interrupted(image):
-        if len(seen) == 5:
-            raise KeyboardInterrupt
-        seen.append(1)
-        return one_face(image)
-
     with pytest.raises(KeyboardInterrupt):
-        label_video(job, interrupted, NAMES, progress=False)
+        label_video(job, ended_after(5), NAMES, progress=False)
     assert len(rows_of(job.table)) == 5 and left_to_do(job, NAMES) == job
     label_video(job, one_face, NAMES, progress=False)
     assert left_to_do(job, NAMES) is None
@@ -173,17 +204,76 @@ def test_sequences_are_read_with_the_video(tmp_path):
 def test_sequences_after_ctrl_c_are_those_of_the_video_so_far(tmp_path):
     for name, last in (("a", 3), ("b", 0)):
         (job,) = plan([red(tmp_path / f"{name}.mp4")], tmp_path / "out", sequence=True)
-        seen = []
-
-        def interrupted(image, seen=seen, last=last):
-            if len(seen) == last:
-                raise KeyboardInterrupt
-            seen.append(1)
-            return one_face(image)
-
         with pytest.raises(KeyboardInterrupt):
-            label_video(job, interrupted, NAMES, reader=Reader(), progress=False)
+            label_video(job, ended_after(last), NAMES, reader=Reader(), progress=False)
         assert job.sequence.exists() == job.table.exists() == (name == "a")
+
+
+def ended_after(count, then=one_face):
+    """A recogniser that Ctrl-C ends at the picture after `count`."""
+    seen = []
+
+    def recognise(image):
+        if len(seen) == count:
+            raise KeyboardInterrupt
+        seen.append(1)
+        return then(image)
+
+    return recognise
+
+
+def test_ctrl_c_removes_what_no_longer_belongs_to_the_video(tmp_path):
+    """Summary and sequences of an earlier, longer run; without a new frame all stays. A picture may be a photo's."""
+    (job,) = plan([red(tmp_path / "a.mp4")], tmp_path / "out", summary=True, sequence=True)
+    label_video(job, one_face, NAMES, reader=Reader(), progress=False)
+    for path in (job.video.with_suffix(".html"), job.video.with_suffix(".png")):
+        path.touch()
+    before = {path: path.read_bytes() for path in job.video.parent.iterdir()}
+    with pytest.raises(KeyboardInterrupt, match=f"no frame of {job.source} was written"):
+        label_video(job, ended_after(0), NAMES, reader=Reader(), progress=False)
+    assert {path: path.read_bytes() for path in job.video.parent.iterdir()} == before
+    kept = f"3 frames of {job.source} are in {job.video} and {job.table}, their sequences in {job.sequence}"
+    with pytest.raises(KeyboardInterrupt, match=re.escape(kept)):
+        label_video(job, ended_after(3), NAMES, reader=Reader(), progress=False)
+    made = sorted(path.name for path in job.video.parent.iterdir())
+    assert made == ["a_fer.csv", "a_fer.mp4", "a_fer.png", "a_fer_sequence.csv"] and len(rows_of(job.table)) == 3
+    with pytest.raises(KeyboardInterrupt):
+        label_video(replace(job, plot=job.video.with_suffix(".png")), ended_after(3), NAMES, progress=False)
+    assert sorted(path.name for path in job.video.parent.iterdir()) == made[:2]
+
+
+def test_ctrl_c_while_the_report_is_made(tmp_path, monkeypatch):
+    (job,) = plan([red(tmp_path / "a.mp4")], tmp_path / "out", summary=True)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs_module, "write_summary", interrupt)
+    with pytest.raises(KeyboardInterrupt, match="are complete; the same call with --resume makes what is missing"):
+        label_video(job, one_face, NAMES, progress=False)
+    assert left_to_do(job, NAMES) == replace(job, labelled=True)
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        ("a refused stop b", "1 of 4 videos are done and kept; the same call with --resume does the others"),
+        ("a told", "5 frames; 1 of 2 videos are done and kept; the same call with --resume does the others"),
+        ("stop", "no video was done"),
+        ("told", "5 frames"),
+    ],
+)
+def test_ctrl_c_of_videos_in_turn(tmp_path, sources, said):
+    def work(job, step):
+        if job.source == "refused":
+            raise InputError("not a video")
+        if job.source in ("stop", "told"):
+            raise KeyboardInterrupt(*["5 frames"] * (job.source == "told"))
+        return Outcome(job)
+
+    with pytest.raises(Interrupted) as stop:
+        run_in_turn(plan(sources.split(), tmp_path), lambda: work, lambda outcome: None)
+    assert str(stop.value) == said
 
 
 def test_a_name_with_a_line_break_is_found_done(tmp_path):
@@ -289,6 +379,32 @@ def test_a_folder_by_two_processes_and_again(folder, tiny_model, tmp_path, capfd
     assert changed == {"b_fer.csv", "b_fer.mp4", "b_fer_summary.json"} and rows_of(tables[0]) == rows
 
 
+def test_resume_with_other_options_does_it_anew(folder, tiny_model, tmp_path, capsys):
+    """But where only the spelling differs, or what is made of the table, it is done before."""
+    film, again = folder / "b.mp4", ["--resume", "--csv", tmp_path / "all.csv"]
+    assert call(film, tiny_model, tmp_path) == 0
+    other = shutil.copytree(tiny_model, tmp_path / "other")
+    card = json.loads((other / "card.json").read_text())
+    (other / "card.json").write_text(json.dumps(card | {"name": "other"}))
+    for options, done_before in (
+        ([], True),
+        (["--smooth", "0.3"], True),
+        (["--model", other], False),
+        (["--model", other], True),
+        (["--model", other, "--every", 2], False),
+        (["--uncertain-below", 0], False),
+        (["--min-face", 20], False),
+        (["--va-scale", "1-7"], False),
+        (["--va-scale", "1-7", "--va"], False),
+        (["--va-scale", "1-7", "--va", "--summary"], True),
+    ):
+        capsys.readouterr()
+        stamp = (tmp_path / "b_fer.mp4").stat().st_mtime_ns
+        assert call(film, tiny_model, tmp_path, *again, *options) == 0
+        assert ((tmp_path / "b_fer.mp4").stat().st_mtime_ns == stamp) == done_before, options
+        assert rows_of(tmp_path / "all.csv") == rows_of(tmp_path / "b_fer.csv")
+
+
 def test_results_into_the_same_folder(folder, tiny_model, tmp_path):
     portrait(tmp_path / "a.mp4", 3)
     for _ in range(2):
@@ -311,12 +427,16 @@ def test_report_and_plot_of_what_is_labelled(tiny_model, tmp_path, capsys):
     [
         (["--jobs", "0"], "--jobs must be 1 or more"),
         (["--jobs", "2", "--show"], "--show has one window"),
-        (["--csv", "OUT/a_fer.csv"], "is where a video's own table goes"),
+        (["--dask", "tcp://127.0.0.1:9", "--jobs", "2"], "give one of the two"),
+        (["--csv", "OUT/a_fer.csv"], "is where a video's own results go"),
+        (["--csv", "OUT/../OUT/b_fer_sequence.csv", "--sequence"], "is where a video's own results go"),
+        (["--json", "OUT/a_fer_summary.json"], "is where a video's own results go"),
+        (["--jobs", "2", "--json", "OUT/b_fer_summary.json", "--summary"], "is where a video's own results go"),
         (["--jobs", "2", "--model", "none"], "no model 'none'"),
     ],
 )
 def test_wrong_use(folder, tiny_model, tmp_path, capfd, more, message):
-    more = [word.replace("OUT", str(tmp_path)) for word in more]
+    more = [word.replace("OUT/../OUT", f"{tmp_path}/../{tmp_path.name}").replace("OUT", str(tmp_path)) for word in more]
     assert call(folder, tiny_model, tmp_path, *more) == 2
     errors = capfd.readouterr().err.splitlines()
     assert len(errors) == 1 and message in errors[0]
@@ -363,6 +483,58 @@ def test_ctrl_c_at_a_terminal(tiny_model, tmp_path):
 # ------------------------------------------------------------------------------------------------ Dask
 
 
+@contextmanager
+def dask_started(folder, on_scheduler: dict, on_worker: dict):
+    """`dask scheduler` and `dask worker` as the README starts them, in another folder, with these variables."""
+    pytest.importorskip("distributed", reason="distributed is not installed (requirements-dask.txt)")
+    bare = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    with ExitStack() as stack:
+
+        def start(kind, more, *words):
+            streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            command = [sys.executable, "-m", "distributed.cli.dask_" + kind, *map(str, words)]
+            process = stack.enter_context(subprocess.Popen(command, cwd=folder, env=bare | more, **streams))
+            stack.callback(process.terminate)
+
+        place = folder / "scheduler.json"
+        at = ("--host", "127.0.0.1", "--port", 0, "--no-dashboard", "--scheduler-file", place)
+        start("scheduler", on_scheduler, *at)
+        start("worker", on_worker, "--scheduler-file", place, "--nthreads", 1, "--no-dashboard", "--no-nanny")
+        until(place.exists, "the scheduler")
+        yield json.loads(until(place.read_text, "its address"))["address"]
+
+
+def test_dask_as_the_readme_says(folder, tiny_model, tmp_path, capfd):
+    path = {"PYTHONPATH": str(ROOT)}
+    with dask_started(tmp_path, path, path) as address:
+        until(lambda: has_workers(address), "the worker")
+        assert call(folder / "a.mp4", tiny_model, tmp_path / "out", "--dask", address) == 0, capfd.readouterr()
+    assert len(rows_of(tmp_path / "out" / "a_fer.csv")) == 6
+    assert "PYTHONPATH=/path/of/this/repository dask scheduler" in (ROOT / "README.md").read_text()
+
+
+def test_dask_scheduler_without_fer_lib(folder, tiny_model, tmp_path, capfd):
+    """One line for all videos."""
+    with dask_started(tmp_path, {}, {"PYTHONPATH": str(ROOT)}) as address:
+        until(lambda: has_workers(address), "the worker")
+        capfd.readouterr()
+        assert call(folder, tiny_model, tmp_path / "out", "--dask", address) == 2
+    told = capfd.readouterr().err
+    errors = [line for line in told.splitlines() if line.startswith("error: ")]
+    assert (
+        "Traceback" not in told
+        and len(errors) == 1
+        and "start both with PYTHONPATH=the folder of video_fer.py" in errors[0]
+    ), errors
+
+
+def has_workers(address: str) -> bool:
+    import distributed
+
+    with distributed.Client(address, timeout=WITHIN_S) as client:
+        return bool(client.scheduler_info()["workers"])
+
+
 @pytest.fixture(scope="module")
 def cluster():
     distributed = pytest.importorskip("distributed", reason="distributed is not installed (requirements-dask.txt)")
@@ -382,6 +554,15 @@ def test_a_folder_by_a_dask_cluster(cluster, folder, tiny_model, tmp_path, monke
     rows = rows_of("all.csv")
     assert rows == rows_of("out/a_fer.csv") + rows_of("out/b_fer.csv") and len(rows) == 10
     assert f"wrote {tmp_path / 'out' / 'a_fer.mp4'}" in told
+
+
+def test_a_missing_file_for_dask(cluster, tmp_path, tiny_model, capfd):
+    """It is missing here too, so it is nothing that a worker does not see; the table of an earlier run stays."""
+    (tmp_path / "all.csv").write_text("of an earlier run")
+    film, address = tmp_path / "none.mp4", cluster.scheduler_address
+    assert call(film, tiny_model, tmp_path / "out", "--dask", address, "--csv", tmp_path / "all.csv") == 2
+    assert capfd.readouterr().err == f"error: {film}: no such file\n"
+    assert (tmp_path / "all.csv").read_text() == "of an earlier run"
 
 
 def test_both_dask_workers_work(cluster, tmp_path):

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import runpy
 import shutil
 import subprocess
 import sys
@@ -15,12 +16,14 @@ import pytest
 from conftest import PHOTOS, ROOT, make_film, one_line_error, run_script
 from PIL import Image
 
-from fer_lib import cli, peer
+from fer_lib import camera, cli, peer
 from fer_lib.datasets.demo import stills, write_va
+from fer_lib.errors import CONTROL
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 from fer_lib.images import read_image
 from fer_lib.recognize import balanced
 from fer_lib.records import columns
+from fer_lib.video import Progress
 from fer_lib.weights import DEFAULT_MODEL, WEIGHTS, load_card, model_names
 
 HOPPER = PHOTOS / "grace_hopper.jpg"
@@ -215,6 +218,15 @@ def test_one_photo_is_quick_and_needs_no_tensorflow(tmp_path):
     )
     done = run_script("-c", program)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_openvino_reports_nothing():
+    """Nor does it fork a process for that, which would hear of Ctrl-C."""
+    program = (
+        "import multiprocessing, sys; multiprocessing.Process.start = lambda process: print('started'); "
+        "import fer_lib, openvino.tools.ovc.telemetry_utils as used; print(used.tm.__name__)"
+    )
+    assert run_script("-c", program).stdout == "openvino.tools.ovc.telemetry_stub\n"
 
 
 def test_library(photo):
@@ -596,6 +608,49 @@ def test_a_damaged_jpeg_is_labelled_with_a_note(capsys, tmp_path):
     assert error.count("\n") == 1 and "a.jpg: may be damaged (Corrupt JPEG data" in error
 
 
+def test_control_characters_of_a_name_do_not_reach_the_terminal(capsys, tmp_path, short_video, tiny_model):
+    """They could clear it, or put other words in the place of ours. In tables they stand as they are."""
+    name = "a\x1b[2J\rb\x9bc\n.{}"
+    shown = r"a\x1b[2J\x0db\x9bc\x0a."
+    picture = shutil.copy(HOPPER, tmp_path / name.format("jpg"))
+    film = shutil.copy(short_video, tmp_path / name.format("mp4"))
+    options = ("--model", tiny_model, "--out", tmp_path / "out")
+    for command, path in (("photo", picture), ("video", film)):
+        code, out, error = run(capsys, command, path, *options, "--csv", tmp_path / "t.csv")
+        assert code == 0 and shown in out and not CONTROL.search((out + error).replace("\n", "")), (out, error)
+        with open(tmp_path / "t.csv", newline="") as file:
+            assert next(csv.DictReader(file))["source"] == str(path)
+    error = refused(capsys, "video", tmp_path / "none\x1b[31m\rnone", *options)
+    assert r"none\x1b[31m none" in error
+    with Progress("a\x1b[2J", 2) as bar:
+        bar._said -= 60
+        bar.step()
+    assert r"a\x1b[2J: 1 of 2 frames" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", ["foto_fer.py", "video_fer.py", "webcam_fer.py"])
+def test_ctrl_c_while_a_script_begins(capsys, monkeypatch, script):
+    def interrupt(*arguments, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "main", interrupt)
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    assert stop.value.code == 130 and capsys.readouterr().err == "error: interrupted; nothing was done\n"
+
+
+def test_ctrl_c_before_the_first_picture_of_a_camera(capsys, tmp_path, monkeypatch):
+    def interrupt(*arguments, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(camera, "run_camera", interrupt)
+    (tmp_path / "t.csv").write_text("of an earlier run")
+    code, _, error = run(capsys, "webcam", "--out", tmp_path / "out", "--csv", tmp_path / "t.csv")
+    assert code == 130 and not (tmp_path / "out").exists()
+    assert error == "error: interrupted; nothing is kept but what was said to be saved or recorded\n"
+    assert (tmp_path / "t.csv").read_text() == "of an earlier run"
+
+
 def test_bad_picture_as_a_process():
     assert "no such file" in one_line_error(run_script("foto_fer.py", "none.jpg"))
 
@@ -609,9 +664,13 @@ def test_bad_videos(capsys, tmp_path, short_video, kind):
         path.touch()
     elif kind == "cut off":
         path.write_bytes(short_video.read_bytes()[: short_video.stat().st_size // 2])
-    assert "v.mp4" in refused(capsys, "video", path, "--out", tmp_path / "out", "--csv", tmp_path / "out" / "all.csv")
-    assert [p.name for p in (tmp_path / "out").rglob("*")] == ["all.csv"], "the table of all inputs, without a row"
-    assert len((tmp_path / "out" / "all.csv").read_text().splitlines()) == 1
+    table = tmp_path / "all.csv"
+    assert "v.mp4" in refused(capsys, "video", path, "--out", tmp_path / "out", "--csv", table)
+    assert not (tmp_path / "out").exists() and not table.exists()
+    table.write_text("of an earlier run")
+    for command in ("video", "photo"):
+        assert "v.mp4" in refused(capsys, command, path, "--out", tmp_path / "out", "--csv", table)
+    assert table.read_text() == "of an earlier run"
 
 
 def test_no_camera():
