@@ -236,7 +236,7 @@ def test_ctrl_c_removes_what_no_longer_belongs_to_the_video(tmp_path):
     with pytest.raises(KeyboardInterrupt, match=re.escape(kept)):
         label_video(job, ended_after(3), NAMES, reader=Reader(), progress=False)
     made = sorted(path.name for path in job.video.parent.iterdir())
-    assert made == ["a_fer.csv", "a_fer.mp4", "a_fer.png", "a_fer_sequence.csv"] and len(rows_of(job.table)) == 3
+    assert made == ["a_fer.csv", "a_fer.mp4", "a_fer_plot.png", "a_fer_sequence.csv"] and len(rows_of(job.table)) == 3
     with pytest.raises(KeyboardInterrupt):
         label_video(replace(job, plot=job.video.with_suffix(".png")), ended_after(3), NAMES, progress=False)
     assert sorted(path.name for path in job.video.parent.iterdir()) == made[:2]
