@@ -208,8 +208,7 @@ def label_video(
     """Do one job. recognize: a Recognizer. step is called once a frame. reader: for a job with `sequence`.
 
     options: see fer_lib.video.annotate_video. When a new video gets its name, also by Ctrl-C, an earlier run's summary,
-    report and sequences of it are removed, and its plot where the job has one: without --plot a picture of that name
-    may be foto_fer.py's. KeyboardInterrupt goes on as Interrupted, which says what is kept.
+    plot, report and sequences of it are removed. KeyboardInterrupt goes on as Interrupted, which says what is kept.
     """
     video, faces, sequences = None, (), ()
     if not job.labelled:
@@ -244,9 +243,8 @@ def _without_stale_results(job: VideoJob) -> Iterator[None]:
         yield
     finally:
         if _stamp(job.video) != before:
-            for kind, path in _places(job.video).items():
-                if kind != "plot" or job.plot:
-                    path.unlink(missing_ok=True)
+            for path in _places(job.video).values():
+                path.unlink(missing_ok=True)
 
 
 def _make_extras(job: VideoJob, recognize, shown: bool) -> tuple[dict, ...]:
