@@ -5,15 +5,12 @@ python -m fer_lib fetch res10
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -312,6 +309,8 @@ def _unpack(download: Download, folder: Path, file: File, target: Path) -> bool:
 
 def _from_url(name: str, file: File, folder: Path, say) -> None:
     """Download into `<file>.part` in the cache, going on where an earlier try stopped, and move it when it is right."""
+    from http.client import HTTPException  # here, as all scripts import this module and few download
+
     part = folder / f"{file.name}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -327,7 +326,7 @@ def _from_url(name: str, file: File, folder: Path, say) -> None:
             if not resumed:
                 break
         part.unlink(missing_ok=True)
-    except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and broken connections among them
+    except (OSError, HTTPException) as error:  # URLError, timeouts and broken connections among them
         reason = getattr(error, "reason", None) or error
         kept = f", {part.stat().st_size} bytes are kept" if part.exists() else ""
         raise InputError(
@@ -339,6 +338,10 @@ def _from_url(name: str, file: File, folder: Path, say) -> None:
 
 def _download_part(name: str, file: File, part: Path, say) -> None:
     """Append to part until it has file.size bytes; a connection that breaks is taken up again while it yields bytes."""
+    import urllib.error
+    import urllib.request
+    from http.client import HTTPException
+
     while True:
         had = start = part.stat().st_size if part.exists() else 0
         if had >= file.size:
@@ -357,6 +360,6 @@ def _download_part(name: str, file: File, part: Path, say) -> None:
                     raise ConnectionError(f"the connection ended after {start} of {file.size} bytes")
         except urllib.error.HTTPError:
             raise
-        except (OSError, http.client.HTTPException):
+        except (OSError, HTTPException):
             if not part.exists() or part.stat().st_size <= had:
                 raise
