@@ -536,8 +536,12 @@ def has_workers(address: str) -> bool:
 def cluster():
     distributed = pytest.importorskip("distributed", reason="distributed is not installed (requirements-dask.txt)")
     options = {"threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": None}
+    before = dict(os.environ)  # the cluster sets OMP_NUM_THREADS to 1 here, for all tests to come
     with distributed.LocalCluster(n_workers=2, processes=True, **options) as cluster:
         yield cluster
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+    os.environ.update(before)
 
 
 def test_a_folder_by_a_dask_cluster(cluster, folder, tiny_model, tmp_path, monkeypatch, capfd):
