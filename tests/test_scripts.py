@@ -403,17 +403,10 @@ def test_notebook_on_demo_data(capsys):
 
 
 def test_the_vggface_notebook_on_demo_data(capsys, tmp_path):
-    """From random numbers, since a demo run downloads nothing; its model is one for the scripts.
-
-    The same seed gives the same history.
-    """
+    """From random numbers, since a demo run downloads nothing; its model is one for the scripts."""
     folder = ROOT / "out" / "01_vggface_classifier"
-    histories = []
-    for options in ((), ("-p", "CHECKPOINTS", tmp_path)):
-        run_notebook(capsys, "01", *options)
-        (epochs,) = json.loads((folder / "run.json").read_text())["epochs"].values()
-        histories.append([{key: value for key, value in epoch.items() if key != "seconds"} for epoch in epochs])
-    assert histories[0] == histories[1]
+    run_notebook(capsys, "01", "-p", "CHECKPOINTS", tmp_path)
+    assert any(tmp_path.iterdir())
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["data"] == "demo data" and metrics["init"] == "none" and metrics["PrivateTest"]["n"] == 96
     card = json.loads((folder / "model" / "card.json").read_text())
@@ -481,13 +474,7 @@ def test_the_cnn_notebook_on_demo_data(capsys):
     assert code == 0 and "face 1" in out
 
 
-def test_the_cnn_notebook_goes_on_where_it_was(capsys, tmp_path):
-    """One network of the four, then again from its checkpoints: nothing is trained twice. Wrong parameters end it."""
-    histories = []
-    for _ in range(2):
-        run_notebook(capsys, "04", "-p", "NETWORKS", "small_cnn", "-p", "CHECKPOINTS", tmp_path)
-        histories.append(json.loads((ROOT / "out" / "04_cnn_from_scratch" / "run.json").read_text())["epochs"])
-    assert histories[0] == histories[1] and list(histories[0]) == ["small_cnn"]  # the seconds of each epoch too
+def test_wrong_parameters_of_the_cnn_notebook(capsys):
     for name, value, cure in (
         ("NETWORKS", "tiny_cnn", "give one or more of small_cnn"),
         ("EXPORT", "mine", "give same"),
