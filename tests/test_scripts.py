@@ -538,15 +538,16 @@ def test_the_age_notebook_on_demo_data(capsys):
 
 
 def test_the_comparison_notebook_on_demo_data(capsys, tmp_path):
-    """Ours, and the peer where it is set up, and a video with a list of what was acted in it."""
-    film = make_film(tmp_path / "film.mp4", read_image(HOPPER)[:512], 4)
-    (tmp_path / "acted.csv").write_text("start,end,emotion\n0,0.08,neutral\n0.08,1,happy\n")
-    run_notebook(capsys, "09", "-p", "VIDEO", film, "-p", "ACTED", tmp_path / "acted.csv")
+    """Ours, and the peer where it is set up; then a video with a list of what was acted in it."""
+    run_notebook(capsys, "09")
     folder = ROOT / "out" / "09_compare"
     found = json.loads((folder / "metrics.json").read_text())["models"]
     assert set(found) == {DEFAULT_MODEL} | (set(peer.PEERS) if peer.there() else set())
     ours = found[DEFAULT_MODEL]
     assert ours["fer2013"]["n"] == 96 and 0 < ours["ferplus"]["accuracy"] < 1 and ours["crop"]["median_ms"] > 0
+    film = make_film(tmp_path / "film.mp4", read_image(HOPPER)[:512], 4)
+    (tmp_path / "acted.csv").write_text("start,end,emotion\n0,0.08,neutral\n0.08,1,happy\n")
+    run_notebook(capsys, "09", "-p", "VIDEO", film, "-p", "ACTED", tmp_path / "acted.csv")
     acted = json.loads((folder / "metrics.json").read_text())["video"]["acted"][DEFAULT_MODEL]
     assert acted == {"frames": 4, "frames_right": 2, "rows": 2, "rows_right": 1}
     code, _, error = run(capsys, "notebook", "09", "-p", "ACTED", tmp_path / "acted.csv")
