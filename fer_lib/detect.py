@@ -104,6 +104,17 @@ def _cut(image: np.ndarray, left: int, top: int, side: int, border: int) -> np.n
 # ------------------------------------------------------------------------------------------------ making a detector
 
 
+def detector_name(name: str | None = None, cascade: str | Path | None = None) -> str:
+    """The one of DETECTORS that make_detector() makes of the same arguments, with the same errors for them."""
+    if name is None:
+        name = DEFAULT_DETECTOR if cascade is None else "haar"
+    if name not in DETECTORS:
+        raise InputError(f"unknown detector {name!r}; choose one of: {', '.join(DETECTORS)}")
+    if cascade is not None and name != "haar":
+        raise InputError(f"a cascade works with the detector haar, not with {name}; drop one of the two")
+    return name
+
+
 def make_detector(
     name: str | None = DEFAULT_DETECTOR, cascade: str | Path | None = None, min_face: int = 0
 ) -> Callable[[np.ndarray], Faces]:
@@ -120,12 +131,7 @@ def make_detector(
 
     InputError when a name is unknown, a file is missing or broken, or a cascade is given with another detector.
     """
-    if name is None:
-        name = DEFAULT_DETECTOR if cascade is None else "haar"
-    if name not in DETECTORS:
-        raise InputError(f"unknown detector {name!r}; choose one of: {', '.join(DETECTORS)}")
-    if cascade is not None and name != "haar":
-        raise InputError(f"a cascade works with the detector haar, not with {name}; drop one of the two")
+    name = detector_name(name, cascade)
     if min_face < 0:
         raise InputError(f"min_face is a side in pixels, 0 for the default; got {min_face}")
     if name == "haar":

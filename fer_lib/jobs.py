@@ -616,7 +616,7 @@ def _on_dask(make_work: Callable[[], Work], job: VideoJob, name: str) -> Outcome
     wanted = pickle.dumps(make_work)
     if getattr(_loaded, "wanted", None) != wanted:
         try:
-            with _loading:  # one process has one openvino.Core
+            with _loading:  # quiet_stderr, which some of it uses, is for one thread at a time
                 _loaded.work, _loaded.wanted = make_work(), wanted
         except InputError as error:
             raise _Unusable(str(error)) from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 
 from fer_lib.affect import expected_va
-from fer_lib.detect import crop_faces, make_detector
+from fer_lib.detect import crop_faces, detector_name, make_detector
 from fer_lib.errors import InputError
 from fer_lib.faces import UNCERTAIN, Faces, over_emotions
 from fer_lib.runtime import load_runtime
@@ -85,7 +86,7 @@ class Recognizer:
         age: bool | str = False,
     ):
         self.card = task_card(model, EMOTION_TASK)
-        self.detect = make_detector(detector, cascade, min_face)
+        name = detector_name(detector, cascade)
         if balanced and not self.card.prior:
             raise InputError(f"the card of {self.card.name} has no prior, which --balanced needs: leave that out")
         if uncertain_below is not None and not 0 <= uncertain_below <= 1:
@@ -93,10 +94,13 @@ class Recognizer:
         self.va = va
         self._prior = self.card.prior if balanced else None
         self._uncertain_below = self.card.uncertain_below if uncertain_below is None else uncertain_below
-        self._emotion = FramedModel(self.card, self.detect.name, runtime)
-        name = AGE_MODEL if age is True else age
         self.age = bool(age)
-        self._age = FramedModel(task_card(name, AGE_TASK), self.detect.name, runtime) if age else None
+        with ThreadPoolExecutor(1) as beside:  # to load either takes one core a third of a second
+            making = beside.submit(make_detector, name, cascade, min_face)
+            self._emotion = FramedModel(self.card, name, runtime)
+            age_model = AGE_MODEL if age is True else age
+            self._age = FramedModel(task_card(age_model, AGE_TASK), name, runtime) if age else None
+            self.detect = making.result()
         self._head = next(iter(self.card.heads))
         self.crops = self._emotion.crops
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -24,16 +25,24 @@ BFLOAT16_MODELS = frozenset("emotion_cnn facenet large_cnn resnet_cnn small_cnn 
 HASHES_FILE = "sha256.json"  # beside an exported model in the cache
 
 
-@cache
 def openvino_core():
-    """The one openvino.Core of this process.
+    """The one openvino.Core of this process, whichever thread asks first.
 
     Each core sets up a stack for signals, and those of several, dropped in another order than they came, leave the main
     thread one that is gone: the next Ctrl-C would crash (OpenVINO 2026.4).
     """
+    with _making_core:
+        return _core()
+
+
+@cache
+def _core():
     import openvino  # here, since it takes 0.3 s and haar does not need it
 
     return openvino.Core()
+
+
+_making_core = threading.Lock()
 
 
 _thread_limit = 0

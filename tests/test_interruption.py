@@ -307,6 +307,21 @@ def test_ctrl_c_after_networks_are_gone():
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
+ONE_CORE = """
+from concurrent.futures import ThreadPoolExecutor
+from fer_lib.runtime import openvino_core
+
+with ThreadPoolExecutor(8) as pool:
+    asked = [pool.submit(openvino_core) for _ in range(8)]
+print(len({id(core.result()) for core in asked}))
+"""
+
+
+def test_threads_that_ask_at_once_get_one_openvino_core():
+    done = subprocess.run([sys.executable, "-c", ONE_CORE], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
 def test_sigterm_at_the_end_of_a_video_leaves_it_with_its_table(tmp_path, monkeypatch):
     """As a worker gets it while the video is read back: then both are complete."""
     film, before = talking_portrait(tmp_path / "a.mp4", 5), signal.getsignal(signal.SIGTERM)
