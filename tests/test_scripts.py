@@ -18,9 +18,9 @@ from PIL import Image
 
 from fer_lib import camera, cli, peer
 from fer_lib.datasets.demo import stills, write_va
-from fer_lib.errors import CONTROL
 from fer_lib.faces import EMOTIONS, FER2013_EMOTIONS
 from fer_lib.images import read_image
+from fer_lib.messages import CONTROL
 from fer_lib.recognize import balanced
 from fer_lib.records import columns
 from fer_lib.video import Progress
