@@ -23,7 +23,7 @@ from fer_lib.errors import InputError
 from fer_lib.faces import Faces
 from fer_lib.files import uninterrupted
 from fer_lib.images import write_image
-from fer_lib.messages import inform
+from fer_lib.messages import counted, inform
 from fer_lib.quiet import quiet_stderr
 from fer_lib.records import columns
 from fer_lib.track import SMOOTH_S, Smoother, Tracker
@@ -516,8 +516,7 @@ class _Recorder:
         files, self._files = self._files, None
         files.close()
         self._summary.saved += [self._writer.path, self._table.path]
-        number = self._writer.frames
-        inform(f"recorded {number} frame{'' if number == 1 else 's'}")
+        inform(f"recorded {counted(self._writer.frames, 'frame')}")
 
 
 def _save(camera: Camera, out: Path, image: np.ndarray, summary: CameraSummary) -> None:

@@ -15,14 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from fer_lib.errors import InputError, Interrupted
-from fer_lib.messages import complain, inform, say
+from fer_lib.messages import complain, counted, inform, say
 
 OK, WRONG, INTERRUPTED = 0, 2, 130
 MOST_FACES_TOLD = 10  # in a video's summary on the terminal; all of them stand in its file
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 class _Parser(argparse.ArgumentParser):

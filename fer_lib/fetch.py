@@ -19,6 +19,7 @@ from pathlib import Path
 
 from fer_lib.errors import InputError
 from fer_lib.files import replacing, sha256
+from fer_lib.messages import inform
 
 CHUNK = 1 << 20
 TIMEOUT_S = 30  # without a single byte; a slow line is no failure
@@ -177,7 +178,7 @@ def run(names: Sequence[str]) -> None:
     for name in names:  # all names first, so that a typing error does not come after 100 MB
         _download(name)
     for name in names:
-        print(f"{name}: licence: {_download(name).licence}", file=sys.stderr)
+        inform(f"{name}: licence: {_download(name).licence}")
         print(fetch(name))
 
 
@@ -189,7 +190,7 @@ class _Terminal:
             end = "\r" if line.endswith("%") else "\n"
             print(f"\r{line:<78}", end=end, file=sys.stderr, flush=True)
         elif not line.endswith("%"):
-            print(line, file=sys.stderr, flush=True)
+            inform(line)
 
 
 def _download(name: str) -> Download:

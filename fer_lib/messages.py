@@ -1,4 +1,4 @@
-"""Lines for a person at a terminal."""
+"""Words and lines for a person, most of them at a terminal."""
 
 import os
 import re
@@ -12,6 +12,11 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 def one_line(text) -> str:
     r"""A text as it can go to a terminal: control characters, which a file's name may have, are spelt out (\x1b)."""
     return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", str(text))
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 face", "2 faces"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def complain(message) -> None:

@@ -23,6 +23,7 @@ from fer_lib import __version__
 from fer_lib.errors import InputError
 from fer_lib.faces import EMOTION_COLOURS, EMOTIONS
 from fer_lib.files import replacing
+from fer_lib.messages import counted
 from fer_lib.series import FaceSeries, Series
 from fer_lib.summary import Moment, Summaries, moments
 from fer_lib.video import Progress, VideoReader
@@ -205,7 +206,7 @@ def _page(path, source, video, series, faces, summary, pictures, cards, held: Pa
         )
     seconds, name = series.end_s - series.start_s, _plain(source.name)
     facts = (
-        f"{_clock(seconds)} with {_counted(len(series), 'face')}, "
+        f"{_clock(seconds)} with {counted(len(series), 'face')}, "
         f"read by {', '.join(_text(card.name) for card in cards)}"
     )
     filled = {
@@ -417,10 +418,6 @@ def _text(text) -> str:
 def _name(path: Path) -> str:
     """A file's name, apart from the text around it whichever way its letters run."""
     return f"<bdi>{_text(path.name)}</bdi>"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _clock(seconds: float) -> str:

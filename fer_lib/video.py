@@ -17,7 +17,7 @@ import numpy as np
 from fer_lib.errors import InputError, Interrupted
 from fer_lib.faces import Faces
 from fer_lib.files import replacing, uninterrupted
-from fer_lib.messages import inform, one_line
+from fer_lib.messages import counted, inform, one_line
 from fer_lib.pipeline import Analysis
 from fer_lib.records import columns
 from fer_lib.runtime import thread_limit
@@ -778,7 +778,7 @@ def saying_what_is_kept(source: str, results: list[Path], frames: Callable[[], i
         yield
     except KeyboardInterrupt:
         if count := frames():
-            kept = f"{count} frame{'' if count == 1 else 's'} of {source} are in {' and '.join(map(str, results))}"
+            kept = f"{counted(count, 'frame')} of {source} are in {' and '.join(map(str, results))}"
         else:
             kept = f"no frame of {source} was written"
         raise Interrupted(kept) from None

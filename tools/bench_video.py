@@ -57,7 +57,7 @@ def peer_annotated(peer: Peer, film: Path, target: Path) -> dict:
 def photo(folder: Path) -> dict:
     """Seconds of foto_fer.py on one photograph, start-up and all: after other work, and at once again.
 
-    After other work the system may have to read the libraries and the models from the disk, which is then most of it.
+    After other work the system may have to read the libraries and the models from the disk.
     """
     return {"after_other_work_s": _photo_s(folder), "again_s": _photo_s(folder)}
 
@@ -141,8 +141,8 @@ def main(rounds: int, seconds: float, target: Path) -> None:
             f"{name}: {ours['frames_per_s']:.1f} frames/s{beside}; {ours['core_ms']:.1f} core-ms a frame; ms: {stages}"
         )
     print(f"{OTHER_MODEL} at {OTHER_FILM}: {found['other_model']['frames_per_s']:.1f} frames/s")
-    after, again = found["photo"].values()
-    print(f"one photograph: {again:.2f} s, after other work {after:.2f} s")
+    photo_took = found["photo"]
+    print(f"one photograph: {photo_took['again_s']:.2f} s, after other work {photo_took['after_other_work_s']:.2f} s")
 
 
 if __name__ == "__main__":
